@@ -1,0 +1,80 @@
+# What people and CI run. Every target does its own set-up: it needs cargo, Python 3.11 or newer, and node (for pyright).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check bench wheel release python rust-check rust-test python-check python-test
+
+# Where cargo builds: where CARGO_TARGET_DIR says, else in a folder beside the clone that clones share, else in the clone.
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),$(wildcard ../target/),target))
+
+PYTHON3 ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
+MATURIN := $(abspath $(VENV)/bin/maturin)
+
+help: ## Lists the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: ## Builds what is needed, records a simulated rover, keeps two spans of its past, and shows them.
+	cargo build --package tapeloop-cli --bin tapeloop --package tapeloop-example-rover --bin rover
+	$(PYTHON3) examples/demo/run.py "$(CARGO_TARGET_DIR)/debug"
+
+test: rust-test python-test ## Runs every test.
+
+check: rust-check python-check ## Formats, lints, arrows and types.
+
+bench: release ## Measures against peers, in a release build (long; not in CI).
+	bench/run
+
+wheel: $(VENV)/.ready ## Builds the release wheel into dist/.
+	rm -f dist/tapeloop-*.whl
+	cd python/tapeloop && "$(MATURIN)" build --release --out "$(CURDIR)/dist"
+
+release: wheel ## Leaves target/release/tapeloop, tapeloop-agent, and .venv/bin/python with the release wheel.
+	cargo build --release --package tapeloop-cli --bin tapeloop
+	cargo build --release --package tapeloop-robot --bin tapeloop-agent
+	if [ "$(CARGO_TARGET_DIR)" != "$(abspath target)" ]; then \
+	    mkdir -p target/release; \
+	    install "$(CARGO_TARGET_DIR)/release/tapeloop" "$(CARGO_TARGET_DIR)/release/tapeloop-agent" target/release/; \
+	fi
+	$(PIP) install --no-deps --force-reinstall dist/tapeloop-*.whl
+
+rust-check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- --deny warnings
+	cargo run --quiet --package tapeloop-tidy
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
+
+rust-test:
+	if cargo nextest --version >/dev/null 2>&1; then \
+	    cargo nextest run --workspace; \
+	    cargo test --workspace --doc --quiet; \
+	else \
+	    cargo test --workspace; \
+	fi
+
+python-check: python
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright --pythonpath $(PYTHON)
+	$(PYTHON) -m mypy.stubtest tapeloop
+
+# End-to-end tests run the programs that `cargo build` left behind.
+python-test: python
+	cargo build --workspace --bins
+	TAPELOOP_BIN_DIR="$(CARGO_TARGET_DIR)/debug" $(PYTHON) -m pytest python/tapeloop $(wildcard tests/e2e)
+
+# The wheel of the development profile in .venv; the release one costs minutes more and tests nothing else.
+python: $(VENV)/.ready
+	rm -rf "$(CARGO_TARGET_DIR)/wheels-debug"
+	cd python/tapeloop && "$(MATURIN)" build --quiet --profile dev --out "$(CARGO_TARGET_DIR)/wheels-debug"
+	$(PIP) install --no-deps --force-reinstall "$(CARGO_TARGET_DIR)"/wheels-debug/tapeloop-*.whl
+
+$(VENV)/.ready: python/tapeloop/requirements-test.txt
+	$(PYTHON3) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON3=python3.12 …")'
+	[ -x $(PYTHON) ] || $(PYTHON3) -m venv $(VENV)
+	$(PIP) install --requirement $<
+	touch $@

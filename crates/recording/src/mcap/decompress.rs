@@ -1,0 +1,100 @@
+//! Taking chunks apart: from the bytes as stored to the records, checked.
+//!
+//! **Invariant:** never more than the chunk's declared size comes out, and that is at most [`UNCOMPRESSED_LIMIT`].
+
+use std::io::Read;
+
+use bytes::Bytes;
+
+use super::write::ChunkHeader;
+
+/// The largest chunk that is read, as stored.
+pub const COMPRESSED_LIMIT: u64 = 1 << 30;
+
+/// The largest chunk that is read, uncompressed; one message can have 200 MB.
+pub const UNCOMPRESSED_LIMIT: u64 = 2 << 30;
+
+/// The best ratio LZ4 can have: a declared size beyond it is a lie.
+const LZ4_RATIO_LIMIT: u64 = 256;
+
+/// Decompresses chunks one after the other, with the memory of the last one.
+#[derive(Default)]
+pub struct Decompressor {
+    zstd: zstd::bulk::Decompressor<'static>,
+}
+
+impl Decompressor {
+    /// Returns the records of a chunk, with their checksum checked where there is one.
+    ///
+    /// # Errors
+    /// In words, why the chunk cannot be read.
+    pub fn decompress(&mut self, header: &ChunkHeader, stored: Bytes) -> Result<Bytes, String> {
+        let size = header.uncompressed_size;
+        if stored.len() as u64 > COMPRESSED_LIMIT || size > UNCOMPRESSED_LIMIT {
+            return Err(format!("{} bytes, {size} uncompressed, are more than one chunk may have", stored.len()));
+        }
+        let records = match header.compression.as_str() {
+            "" => stored,
+            _ if size == 0 && stored.is_empty() => stored,
+            "zstd" => self.zstd(&stored, size)?,
+            "lz4" => lz4(&stored, size)?,
+            other => return Err(format!("unknown compression '{other}' (known are zstd, lz4 and none)")),
+        };
+        if records.len() as u64 != size {
+            return Err(format!("it has {} of {size} bytes", records.len()));
+        }
+        if header.uncompressed_crc != 0 && crc32fast::hash(&records) != header.uncompressed_crc {
+            return Err("its checksum does not fit".to_owned());
+        }
+        Ok(records)
+    }
+
+    fn zstd(&mut self, stored: &[u8], size: u64) -> Result<Bytes, String> {
+        if let Ok(Some(content)) = zstd::zstd_safe::get_frame_content_size(stored) {
+            if content > size {
+                return Err(format!("zstd frame of {content} bytes in a chunk of {size}"));
+            }
+            let mut records = reserve(size)?;
+            self.zstd.decompress_to_buffer(stored, &mut records).map_err(|error| format!("zstd: {error}"))?;
+            return Ok(records.into());
+        }
+        let decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(|error| format!("zstd: {error}"))?;
+        read_up_to(decoder, size).1.map_err(|error| format!("zstd: {error}"))
+    }
+}
+
+/// Returns what can be decompressed of a chunk whose end is missing; nothing of it is verified.
+pub fn prefix(header: &ChunkHeader, stored: Bytes) -> Bytes {
+    let size = header.uncompressed_size.min(UNCOMPRESSED_LIMIT);
+    match header.compression.as_str() {
+        "" => stored.slice(..stored.len().min(usize::try_from(size).unwrap_or(usize::MAX))),
+        "zstd" => zstd::stream::read::Decoder::with_buffer(&stored[..]).map(|decoder| read_up_to(decoder, size).0).unwrap_or_default(),
+        "lz4" => read_up_to(lz4_flex::frame::FrameDecoder::new(&stored[..]), size).0,
+        _ => Bytes::new(),
+    }
+}
+
+fn lz4(stored: &[u8], size: u64) -> Result<Bytes, String> {
+    if size > stored.len() as u64 * LZ4_RATIO_LIMIT {
+        return Err(format!("lz4 cannot make {size} bytes of {}", stored.len()));
+    }
+    let mut records = reserve(size)?;
+    let decoder = lz4_flex::frame::FrameDecoder::new(stored);
+    decoder.take(size + 1).read_to_end(&mut records).map_err(|error| format!("lz4: {error}"))?;
+    Ok(records.into())
+}
+
+fn reserve(size: u64) -> Result<Vec<u8>, String> {
+    let mut records = Vec::new();
+    let size = usize::try_from(size).map_err(|error| error.to_string())?;
+    records.try_reserve_exact(size).map_err(|_| format!("no memory for {size} bytes"))?;
+    Ok(records)
+}
+
+/// Reads at most `size` bytes (one more says that there are too many); what was read, and the same or the error behind it.
+fn read_up_to(decoder: impl Read, size: u64) -> (Bytes, Result<Bytes, String>) {
+    let mut records = Vec::new();
+    let outcome = decoder.take(size + 1).read_to_end(&mut records).map_err(|error| error.to_string());
+    let records = Bytes::from(records);
+    (records.slice(..records.len().min(usize::try_from(size).unwrap_or(usize::MAX))), outcome.map(|_| records))
+}

@@ -1,0 +1,188 @@
+//! From damaged bytes to losses: which topics, which times, how many messages, as far as anything left in the file tells.
+//!
+//! **Invariant:** every damaged stretch of the data section that could have held messages is in some loss.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Scan;
+use crate::error::Result;
+use crate::loss::Loss;
+use crate::mcap::definitions::Definitions;
+use crate::mcap::linear::Content;
+use crate::mcap::record::{self, Record, opcode};
+use crate::mcap::resync::DEFINITION_LIMIT;
+use crate::mcap::summary::Summary;
+use crate::mcap::window;
+use crate::mcap::write::{ChunkHeader, ChunkIndex, PREFIX_LENGTH};
+use crate::message::Topic;
+use crate::source::ReadAt;
+
+/// A damaged stretch of a file.
+pub(super) struct Damage {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) reason: String,
+    /// The header of the chunk that begins at `from`.
+    pub(super) header: Option<ChunkHeader>,
+    /// Whether it is this chunk and nothing else.
+    pub(super) exact: bool,
+    /// Message indexes directly behind the stretch, which belong to a chunk in it: (channel, offset).
+    pub(super) indexes: Vec<(u16, u64)>,
+    pub(super) indexes_end: u64,
+    /// The last log time in front of it.
+    pub(super) after_ns: Option<u64>,
+    lost_bytes: Option<u64>,
+}
+
+impl Damage {
+    pub(super) fn new(from: u64, to: u64, reason: String) -> Self {
+        Self { from, to, reason, header: None, exact: false, indexes: Vec::new(), indexes_end: to, after_ns: None, lost_bytes: None }
+    }
+
+    /// Makes it the rest of a chunk of which `content` could be read.
+    pub(super) fn torn(&mut self, header: &ChunkHeader, content: &Content) {
+        let start_ns = if content.messages() > 0 { content.end_ns.min(header.end_ns) } else { header.start_ns };
+        self.lost_bytes = Some(header.uncompressed_size.saturating_sub(content.length as u64));
+        self.header = Some(ChunkHeader { start_ns, ..header.clone() });
+    }
+}
+
+/// Returns what a file lost.
+pub(super) fn losses(source: &dyn ReadAt, scan: &Scan, damages: &[Damage], summary: Option<&Summary>) -> Result<Vec<Loss>> {
+    let mut losses = Vec::new();
+    let indexed = summary.map_or(&[][..], |summary| &summary.chunks);
+    for damage in damages {
+        let lost: Vec<&ChunkIndex> = indexed
+            .iter()
+            .filter(|index| index.offset < damage.to && index.offset + index.length > damage.from)
+            .filter(|index| scan.chunks.binary_search_by_key(&index.offset, |chunk| chunk.offset).is_err())
+            .collect();
+        for index in &lost {
+            losses.extend(chunk_losses(source, index, &scan.topics, &damage.reason)?);
+        }
+        let only_indexes = |index: &ChunkIndex| {
+            let start = index.offset + index.length;
+            start <= damage.from && damage.to <= start + index.message_index_length
+        };
+        if lost.is_empty() && !indexed.iter().any(only_indexes) {
+            losses.extend(unindexed(source, scan, damage)?);
+        }
+    }
+    let mut unique: Vec<Loss> = Vec::new();
+    for loss in losses {
+        // Damage in two places of one chunk is one loss.
+        let same =
+            |old: &Loss| (&old.topic, old.start_ns, old.end_ns, old.messages) == (&loss.topic, loss.start_ns, loss.end_ns, loss.messages);
+        if loss.start_ns.is_none() || !unique.iter().any(same) {
+            unique.push(loss);
+        }
+    }
+    Ok(unique)
+}
+
+/// Returns the loss of a chunk that an index describes: by topic, where its message indexes are readable.
+pub(crate) fn chunk_losses(source: &dyn ReadAt, index: &ChunkIndex, topics: &BTreeMap<u16, Arc<Topic>>, reason: &str) -> Result<Vec<Loss>> {
+    let whole = Loss {
+        topic: None,
+        start_ns: Some(to_ns(index.header.start_ns)),
+        end_ns: Some(to_ns(index.header.end_ns)),
+        messages: None,
+        bytes: Some(index.header.uncompressed_size),
+        reason: reason.to_owned(),
+    };
+    let by_topic = by_topic(source, &index.message_index_offsets, topics, &whole)?;
+    Ok(if by_topic.is_empty() { vec![whole] } else { by_topic })
+}
+
+/// Returns the loss of a stretch that no summary describes.
+fn unindexed(source: &dyn ReadAt, scan: &Scan, damage: &Damage) -> Result<Vec<Loss>> {
+    let next_ns = {
+        let chunk = scan.chunks.iter().find(|chunk| chunk.offset >= damage.to).map(|chunk| (chunk.offset, chunk.start_ns));
+        let run = scan.loose.iter().find(|run| run.offset >= damage.to).map(|run| (run.offset, run.content.start_ns));
+        [chunk, run].into_iter().flatten().min().map(|(_, start_ns)| start_ns)
+    };
+    let header = damage.header.as_ref();
+    let whole = Loss {
+        topic: None,
+        start_ns: header.map(|header| header.start_ns).or(damage.after_ns).map(to_ns),
+        end_ns: header.map(|header| header.end_ns).or(next_ns).map(to_ns),
+        messages: None,
+        bytes: damage.lost_bytes.or(header.map(|header| header.uncompressed_size)).or(Some(damage.to - damage.from)),
+        reason: damage.reason.clone(),
+    };
+    let orphans = by_topic(source, &damage.indexes, &scan.topics, &Loss { bytes: None, ..whole.clone() })?;
+    if orphans.is_empty() || (header.is_some() && !damage.exact) {
+        return Ok(orphans.into_iter().chain([whole]).collect());
+    }
+    Ok(orphans)
+}
+
+/// Reads message indexes and returns the loss of each topic; nothing if none of them says anything.
+fn by_topic(source: &dyn ReadAt, indexes: &[(u16, u64)], topics: &BTreeMap<u16, Arc<Topic>>, whole: &Loss) -> Result<Vec<Loss>> {
+    let mut losses = Vec::new();
+    for (channel_id, offset) in indexes {
+        let topic = topics.get(channel_id).map(|topic| topic.name.clone());
+        match read_index(source, *channel_id, *offset)? {
+            Some((0, ..)) => {}
+            Some((messages, start_ns, end_ns)) => losses.push(Loss {
+                topic: topic.or_else(|| Some(format!("channel {channel_id}"))),
+                start_ns: Some(to_ns(start_ns)),
+                end_ns: Some(to_ns(end_ns)),
+                messages: Some(messages),
+                bytes: None,
+                reason: whole.reason.clone(),
+            }),
+            None => losses.push(Loss { topic, bytes: None, ..whole.clone() }),
+        }
+    }
+    Ok(losses)
+}
+
+/// Returns how many messages an index names, and the first and last log time.
+fn read_index(source: &dyn ReadAt, channel_id: u16, offset: u64) -> Result<Option<(u64, u64, u64)>> {
+    let prefix = window::read(source, offset, PREFIX_LENGTH as u64)?;
+    let Some((opcode::MESSAGE_INDEX, length)) = record::parse_prefix(&prefix) else { return Ok(None) };
+    if length > DEFINITION_LIMIT {
+        return Ok(None);
+    }
+    let body = window::read(source, offset + PREFIX_LENGTH as u64, length)?;
+    if body.len() as u64 != length {
+        return Ok(None);
+    }
+    let Ok(Record::MessageIndex { channel_id: found, entries }) = record::parse(opcode::MESSAGE_INDEX, &body) else { return Ok(None) };
+    if found != channel_id {
+        return Ok(None);
+    }
+    let times = entries.map(|(time, _)| time);
+    let (start, end) = (times.clone().min().unwrap_or(0), times.clone().max().unwrap_or(0));
+    Ok(Some((times.count() as u64, start, end)))
+}
+
+/// Returns what cannot be shown because its definition is missing: messages of unknown channels, types of unknown schemas.
+pub(super) fn undefined(scan: &Scan, definitions: &Definitions) -> Vec<Loss> {
+    let counts = scan.counts();
+    let nameless = counts.iter().filter(|(id, _)| !scan.topics.contains_key(id)).map(|(id, (messages, bytes))| Loss {
+        topic: None,
+        start_ns: None,
+        end_ns: None,
+        messages: Some(*messages),
+        bytes: Some(*bytes),
+        reason: format!("the definition of channel {id} is missing"),
+    });
+    let typeless = definitions.missing_schemas().into_iter().flat_map(|schema_id| {
+        definitions.without_schema(schema_id).into_iter().map(move |name| Loss {
+            topic: Some(name.to_owned()),
+            start_ns: None,
+            end_ns: None,
+            messages: Some(0),
+            bytes: None,
+            reason: format!("its schema {schema_id} is missing; the messages are here"),
+        })
+    });
+    nameless.chain(typeless).collect()
+}
+
+fn to_ns(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,178 @@
+//! Writing one MCAP file: header, definitions, chunks, and a summary at the end.
+//!
+//! Sans-io: every function appends what is to be written to a buffer; the caller writes it where it likes. The file is readable
+//! front to back after every chunk, and by index once it is finished.
+//!
+//! **Invariant:** a channel's definition is in the file before the first chunk that uses it, and again in the summary.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::chunk::{ChannelCount, EncodedChunk};
+use super::record::{MAGIC, opcode};
+use super::write::{self, ChunkIndex, Statistics};
+use crate::message::{Schema, Topic};
+
+/// The library name in every file's header.
+pub const LIBRARY: &str = concat!("tapeloop ", env!("CARGO_PKG_VERSION"));
+
+/// A topic with the ids it has in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    /// The channel's id.
+    pub channel_id: u16,
+    /// The schema's id; 0 without one.
+    pub schema_id: u16,
+    /// The topic.
+    pub topic: Arc<Topic>,
+}
+
+/// What is known of a file that is being written.
+#[derive(Debug, Default)]
+pub struct SegmentWriter {
+    offset: u64,
+    schemas: BTreeMap<u16, Arc<Schema>>,
+    channels: BTreeMap<u16, Definition>,
+    chunks: Vec<ChunkIndex>,
+    metadata: Vec<(String, u64, u64)>,
+    counts: BTreeMap<u16, (u64, u64)>,
+}
+
+impl SegmentWriter {
+    /// Begins a file: magic and header.
+    pub fn begin(out: &mut Vec<u8>, profile: &str) -> Self {
+        let mut writer = Self::default();
+        writer.append(out, |out| {
+            out.extend_from_slice(MAGIC);
+            write::header(out, profile, LIBRARY);
+        });
+        writer
+    }
+
+    /// Goes on with a file whose first `offset` bytes hold what is given.
+    pub fn resume(
+        offset: u64,
+        definitions: Vec<Definition>,
+        chunks: Vec<ChunkIndex>,
+        metadata: Vec<(String, u64, u64)>,
+        counts: BTreeMap<u16, (u64, u64)>,
+    ) -> Self {
+        let mut writer = Self { offset, chunks, metadata, counts, ..Self::default() };
+        for definition in definitions {
+            writer.remember(definition);
+        }
+        writer
+    }
+
+    /// Returns how many bytes the file has so far.
+    pub fn size(&self) -> u64 {
+        self.offset
+    }
+
+    /// Returns messages and payload bytes by channel.
+    pub fn counts(&self) -> &BTreeMap<u16, (u64, u64)> {
+        &self.counts
+    }
+
+    /// Returns whether the file defines a channel.
+    pub fn defines(&self, channel_id: u16) -> bool {
+        self.channels.contains_key(&channel_id)
+    }
+
+    /// Appends a channel's definition, and its schema's, unless the file has them.
+    pub fn define(&mut self, out: &mut Vec<u8>, definition: &Definition) {
+        if self.defines(definition.channel_id) {
+            return;
+        }
+        let new_schema = !self.schemas.contains_key(&definition.schema_id);
+        self.append(out, |out| {
+            if let (Some(schema), true) = (&definition.topic.schema, new_schema) {
+                write::schema(out, definition.schema_id, schema);
+            }
+            write::channel(out, definition.channel_id, definition.schema_id, &definition.topic);
+        });
+        self.remember(definition.clone());
+    }
+
+    fn remember(&mut self, definition: Definition) {
+        if let Some(schema) = &definition.topic.schema {
+            self.schemas.insert(definition.schema_id, schema.clone());
+        }
+        self.channels.insert(definition.channel_id, definition);
+    }
+
+    /// Appends a Metadata record.
+    pub fn metadata(&mut self, out: &mut Vec<u8>, name: &str, map: &BTreeMap<String, String>) {
+        let start = self.offset;
+        self.append(out, |out| write::metadata(out, name, map));
+        self.metadata.push((name.to_owned(), start, self.offset - start));
+    }
+
+    /// Takes note of a chunk that the caller writes next; all its channels are defined.
+    pub fn chunk(&mut self, chunk: &EncodedChunk) {
+        let mut index = chunk.index.clone();
+        index.offset = self.offset;
+        for (_, offset) in &mut index.message_index_offsets {
+            *offset += self.offset;
+        }
+        for ChannelCount { channel_id, messages, bytes } in &chunk.counts {
+            let count = self.counts.entry(*channel_id).or_default();
+            *count = (count.0 + messages, count.1 + bytes);
+        }
+        self.offset += chunk.size();
+        self.chunks.push(index);
+    }
+
+    /// Appends the end of the file: DataEnd, summary, footer, magic.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        self.append(out, |out| write::data_end(out, 0));
+        let summary_start = self.offset;
+        let summary_at = out.len();
+        let mut groups: Vec<(u8, u64, u64)> = Vec::new();
+        let mut group = |out: &mut Vec<u8>, opcode: u8, records: &mut dyn FnMut(&mut Vec<u8>)| {
+            let start = out.len();
+            records(out);
+            if out.len() > start {
+                groups.push((opcode, summary_start + (start - summary_at) as u64, (out.len() - start) as u64));
+            }
+        };
+        group(out, opcode::SCHEMA, &mut |out| self.schemas.iter().for_each(|(id, schema)| write::schema(out, *id, schema)));
+        group(out, opcode::CHANNEL, &mut |out| {
+            self.channels.values().for_each(|d| write::channel(out, d.channel_id, d.schema_id, &d.topic));
+        });
+        group(out, opcode::STATISTICS, &mut |out| write::statistics(out, &self.statistics()));
+        group(out, opcode::CHUNK_INDEX, &mut |out| self.chunks.iter().for_each(|index| write::chunk_index(out, index)));
+        group(out, opcode::METADATA_INDEX, &mut |out| {
+            self.metadata.iter().for_each(|(name, offset, length)| write::metadata_index(out, *offset, *length, name));
+        });
+        let summary_offset_start = summary_start + (out.len() - summary_at) as u64;
+        for (opcode, start, length) in groups {
+            write::summary_offset(out, opcode, start, length);
+        }
+        let summary = out[summary_at..].to_vec();
+        write::footer(out, summary_start, summary_offset_start, &summary);
+        out.extend_from_slice(MAGIC);
+        self.offset = summary_start + (out.len() - summary_at) as u64;
+    }
+
+    fn statistics(&self) -> Statistics {
+        let with_messages = || self.chunks.iter().filter(|chunk| !chunk.message_index_offsets.is_empty());
+        Statistics {
+            message_count: self.counts.values().map(|(messages, _)| messages).sum(),
+            schema_count: self.schemas.len() as u16,
+            channel_count: self.channels.len() as u32,
+            attachment_count: 0,
+            metadata_count: self.metadata.len() as u32,
+            chunk_count: self.chunks.len() as u32,
+            start_ns: with_messages().map(|chunk| chunk.header.start_ns).min().unwrap_or(0),
+            end_ns: with_messages().map(|chunk| chunk.header.end_ns).max().unwrap_or(0),
+            channel_message_counts: self.counts.iter().map(|(id, (messages, _))| (*id, *messages)).collect(),
+        }
+    }
+
+    fn append(&mut self, out: &mut Vec<u8>, records: impl FnOnce(&mut Vec<u8>)) {
+        let start = out.len();
+        records(out);
+        self.offset += (out.len() - start) as u64;
+    }
+}

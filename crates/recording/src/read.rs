@@ -1,0 +1,186 @@
+//! Reading recordings: a file, a rosbag2 folder, a manifest or a whole tape, all with one face.
+//!
+//! In comes a path, out come messages in order of their log time, counts, latched values, and what is missing.
+//!
+//! **Invariant:** damage is a loss, never an end: everything else is still read, in bounded memory.
+
+mod cursor;
+mod export;
+mod files;
+mod info;
+mod latched;
+mod line;
+mod merge;
+mod request;
+mod unit;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use self::export::{ExportOptions, ExportReport, export};
+pub use self::info::{Info, TopicInfo};
+pub use self::line::json_line;
+pub use self::merge::Messages;
+use self::request::Request;
+use self::unit::{Opener, Role, Unit};
+use crate::error::{Error, Result};
+use crate::loss::Loss;
+use crate::manifest::{Manifest, SIZE_LIMIT};
+use crate::message::{Message, Topic};
+use crate::time::{Span, Timestamp};
+use crate::topic::TopicFilter;
+
+/// An open recording. Cheap to clone.
+#[derive(Clone)]
+pub struct Recording {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    path: PathBuf,
+    format: &'static str,
+    units: Vec<Unit>,
+    topics: Vec<Arc<Topic>>,
+    manifest: Option<Manifest>,
+    losses: Vec<Loss>,
+    notes: Vec<String>,
+}
+
+/// Opens an MCAP file, a rosbag2 folder of MCAP files, the manifest of a recording on a tape, or the folder of a tape.
+///
+/// # Errors
+/// `NotFound` and its like for what cannot be read, `Invalid` for what is no recording: it says what it is.
+pub fn open(path: &Path) -> Result<Recording> {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
+    if metadata.is_dir() {
+        return if path.join("devices").is_dir() { open_tape(path) } else { open_folder(path) };
+    }
+    if path.extension().is_some_and(|extension| extension == "json") {
+        return open_manifest(path, metadata.len());
+    }
+    if path.file_name().is_some_and(|name| name == "metadata.yaml") {
+        return open_folder(path.parent().unwrap_or(Path::new(".")));
+    }
+    let mut opener = Opener::default();
+    let unit = opener.open(path, Role::default())?;
+    Ok(opener.finish(path, "mcap", vec![unit], None))
+}
+
+fn open_folder(path: &Path) -> Result<Recording> {
+    let mut opener = Opener::default();
+    let mut units = Vec::new();
+    for file in files::of_bag(path)? {
+        match opener.open(&file, Role::default()) {
+            Ok(unit) => units.push(unit),
+            Err(error) => opener.lose_file(&file, &error),
+        }
+    }
+    Ok(opener.finish(path, "rosbag2", units, None))
+}
+
+fn open_tape(path: &Path) -> Result<Recording> {
+    let mut opener = Opener::default();
+    let mut units = Vec::new();
+    for file in files::of_tape(path)? {
+        match opener.open(&file, Role { by_size: true, ..Role::default() }) {
+            Ok(unit) => units.push(unit),
+            // The recorder may have evicted it since the folder was listed.
+            Err(error) if error.kind() == crate::Kind::NotFound => {}
+            Err(error) if error.kind() == crate::Kind::Invalid && error.message().contains("update tapeloop") => return Err(error),
+            Err(error) => opener.lose_file(&file, &error),
+        }
+    }
+    Ok(opener.finish(path, "tape", units, None))
+}
+
+fn open_manifest(path: &Path, size: u64) -> Result<Recording> {
+    if size > SIZE_LIMIT {
+        return Err(Error::invalid(format!("a manifest of {size} bytes; at most {SIZE_LIMIT}: {}", path.display())));
+    }
+    let json = std::fs::read(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+    let manifest = Manifest::parse(&json).map_err(|error| unit::at(path, error))?;
+    // <root>/devices/<device>/<id>.json
+    let absolute = std::path::absolute(path).map_err(|error| Error::io(format!("cannot find {}", path.display()), error))?;
+    let root = absolute.ancestors().nth(3).unwrap_or(Path::new("/")).to_owned();
+    let mut opener = Opener::default();
+    let mut units = Vec::new();
+    for segment in &manifest.segments {
+        let file = root.join(&segment.key);
+        match opener.open(&file, Role::of_segment(&manifest, segment)) {
+            Ok(unit) => units.push(unit),
+            Err(error) => opener.lose_segment(segment, &error),
+        }
+    }
+    opener.losses.extend(manifest.missing.iter().cloned());
+    Ok(opener.finish(path, "recording", units, Some(manifest)))
+}
+
+impl Recording {
+    /// Returns where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Returns `mcap`, `rosbag2`, `recording` or `tape`.
+    pub fn format(&self) -> &'static str {
+        self.inner.format
+    }
+
+    /// Returns all topics that are defined, by name.
+    pub fn topics(&self) -> &[Arc<Topic>] {
+        &self.inner.topics
+    }
+
+    /// Returns the manifest, where it was opened by one.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.inner.manifest.as_ref()
+    }
+
+    /// Returns the span that it holds, as far as that is known without reading messages; latched values do not widen it.
+    pub fn span(&self) -> Span {
+        export::held(self)
+    }
+
+    /// Returns what a reader should know and what is no loss, e.g. that a file was not closed.
+    pub fn notes(&self) -> &[String] {
+        &self.inner.notes
+    }
+
+    /// Returns the files that hold it, in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.inner.units.iter().map(|unit| unit.path.as_path())
+    }
+
+    /// Returns the messages of `filter`'s topics with a log time in `span`: in order of log time, equal ones as they were appended,
+    /// each once and in the best quality there is. Latched values of a recording come with the stamps they have, before its start.
+    ///
+    /// # Errors
+    /// What reading latched values answers.
+    pub fn messages(&self, filter: &TopicFilter, span: Span) -> Result<Messages> {
+        let mut messages =
+            Messages::new(self.inner.clone(), Request { filter: filter.clone(), span }, |unit| !unit.role.latched_of_recording());
+        if self.inner.units.iter().any(|unit| unit.role.latched_of_recording()) {
+            let (values, losses) = latched::of_segments(&self.inner, filter)?;
+            messages.add_latched(values.into_iter().filter(|message| span.contains(message.log_time_ns)).collect());
+            messages.add_losses(losses);
+        }
+        Ok(messages)
+    }
+
+    /// Returns the values of latched topics as of `at_ns`: of each topic and publisher the last one, of `/tf_static` the last one
+    /// per child frame. Latched are topics whose QoS is transient-local, `/tf_static`, and those of latched segments.
+    ///
+    /// # Errors
+    /// What reading answers.
+    pub fn latched(&self, filter: &TopicFilter, at_ns: Timestamp) -> Result<Vec<Message>> {
+        latched::as_of(self, filter, at_ns)
+    }
+
+    /// Counts every message, checking all of it.
+    ///
+    /// # Errors
+    /// What reading answers; damage is in [`Info::losses`].
+    pub fn info(&self) -> Result<Info> {
+        info::info(self)
+    }
+}

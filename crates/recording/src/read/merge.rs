@@ -1,0 +1,241 @@
+//! Messages in order, from many blocks of many files.
+//!
+//! **Invariant:** a block is in memory only from when its first message's turn comes until its last one is taken.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::sync::Arc;
+
+use super::Inner;
+use super::cursor::{Cursor, OpenUnit};
+use super::request::{Request, Table};
+use super::unit::{Unit, at};
+use crate::error::{Error, Kind, Result};
+use crate::loss::Loss;
+use crate::mcap::decompress::Decompressor;
+use crate::message::{Identity, Message};
+
+/// How many losses one pass remembers; a file can be damaged in more places than anybody reads.
+const LOSS_LIMIT: usize = 100_000;
+
+/// An iterator over messages. [`Messages::losses`] tells, as it goes, what cannot be read.
+pub struct Messages {
+    inner: Arc<Inner>,
+    request: Request,
+    /// Files whose turn has not come: (first log time, number), the next one last.
+    units: Vec<(i64, usize)>,
+    blocks: BinaryHeap<Reverse<WaitingBlock>>,
+    cursors: BinaryHeap<Cursor>,
+    current: Option<Cursor>,
+    /// When the next file or block must be looked at.
+    wake_ns: Option<i64>,
+    last: Option<Identity>,
+    decompressor: Decompressor,
+    losses: Vec<Loss>,
+}
+
+struct WaitingBlock {
+    start_ns: i64,
+    unit: Arc<OpenUnit>,
+    block: usize,
+}
+
+impl Messages {
+    /// Returns the messages of those files that `wanted` takes.
+    pub(super) fn new(inner: Arc<Inner>, request: Request, wanted: impl Fn(&Unit) -> bool) -> Self {
+        let chosen = inner.units.iter().enumerate().filter(|(_, unit)| wanted(unit) && unit.touches(request.span));
+        let mut units: Vec<(i64, usize)> =
+            chosen.map(|(number, unit)| (unit.times_ns.map_or(i64::MIN, |(start_ns, _)| start_ns), number)).collect();
+        units.sort_unstable_by_key(|unit| Reverse(*unit));
+        let losses = inner.losses.iter().filter(|loss| request.concerns(loss)).cloned().collect();
+        let mut messages = Self {
+            inner,
+            request,
+            units,
+            blocks: BinaryHeap::new(),
+            cursors: BinaryHeap::new(),
+            current: None,
+            wake_ns: None,
+            last: None,
+            decompressor: Decompressor::default(),
+            losses,
+        };
+        messages.set_wake();
+        messages
+    }
+
+    /// Returns what of the asked messages cannot be read, as far as the iteration has come; complete at its end.
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    pub(super) fn add_latched(&mut self, messages: Vec<Message>) {
+        self.cursors.extend(Cursor::ready(messages));
+    }
+
+    pub(super) fn add_losses(&mut self, losses: Vec<Loss>) {
+        for loss in losses {
+            if self.request.concerns(&loss) && self.losses.len() < LOSS_LIMIT && !self.losses.contains(&loss) {
+                self.losses.push(loss);
+            }
+        }
+    }
+
+    /// Adds the losses of a file, where they concern what is asked for.
+    fn lose(&mut self, losses: &[Loss], unit: &OpenUnit) {
+        let corrected = losses.iter().map(|loss| corrected(loss, unit.role.correction_ns));
+        let own = corrected.filter(|loss| self.request.concerns_file(loss, &unit.role)).collect();
+        self.add_losses(own);
+    }
+
+    /// Returns the next message and whether it is a latched value.
+    pub(super) fn next_message(&mut self) -> Option<Result<(Message, bool)>> {
+        loop {
+            if let Err(error) = self.settle() {
+                return Some(Err(error));
+            }
+            let cursor = self.current.as_mut()?;
+            let taken = cursor.take();
+            if !cursor.advance() {
+                self.current = None;
+            }
+            let Some((message, latched)) = taken else { continue };
+            // The same message from another buffer has the same time and sequence and a higher rank: it comes next.
+            if message.identity.is_some() && message.identity == self.last {
+                continue;
+            }
+            self.last = message.identity;
+            return Some(Ok((message, latched)));
+        }
+    }
+
+    /// Makes `current` the cursor with the first message of all.
+    #[inline]
+    fn settle(&mut self) -> Result<()> {
+        loop {
+            if self.current.is_none() {
+                self.current = self.cursors.pop();
+            }
+            if let Some(wake_ns) = self.wake_ns
+                && self.current.as_ref().is_none_or(|cursor| wake_ns <= cursor.key.time_ns)
+            {
+                let outcome = self.wake();
+                self.set_wake();
+                outcome?;
+                continue;
+            }
+            if let (Some(current), Some(mut first)) = (&mut self.current, self.cursors.peek_mut())
+                && first.key < current.key
+            {
+                std::mem::swap(current, &mut first);
+            }
+            return Ok(());
+        }
+    }
+
+    fn set_wake(&mut self) {
+        let unit = self.units.last().map(|(start_ns, _)| *start_ns);
+        let block = self.blocks.peek().map(|Reverse(block)| block.start_ns);
+        self.wake_ns = [unit, block].into_iter().flatten().min();
+    }
+
+    /// Opens the file, or loads the block, whose turn has come.
+    fn wake(&mut self) -> Result<()> {
+        let block_ns = self.blocks.peek().map(|Reverse(block)| block.start_ns);
+        match self.units.last() {
+            Some((start_ns, _)) if block_ns.is_none_or(|block_ns| *start_ns <= block_ns) => self.open_unit(),
+            _ => self.load_block(),
+        }
+    }
+
+    fn open_unit(&mut self) -> Result<()> {
+        let Some((_, number)) = self.units.pop() else { return Ok(()) };
+        let inner = self.inner.clone();
+        let unit = &inner.units[number];
+        let opened = unit.content().and_then(|content| {
+            let file = File::open(&unit.path).map_err(|error| Error::io(format!("cannot open {}", unit.path.display()), error))?;
+            Ok((content, file))
+        });
+        let (content, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == Kind::NotFound => {
+                let (start_ns, end_ns) = unit.times_ns.unzip();
+                let reason = format!("the file is gone: {}", unit.path.display());
+                self.add_losses(vec![Loss { topic: None, start_ns, end_ns, messages: None, bytes: None, reason }]);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let table = Arc::new(Table::new(&self.request, &unit.role, &content));
+        let unit = Arc::new(OpenUnit {
+            file,
+            table,
+            role: unit.role.clone(),
+            number,
+            latched: unit.latched,
+            latched_before_ns: unit.latched_before_ns,
+            content,
+        });
+        self.lose(&unit.content.losses, &unit);
+        let redefined = !unit.content.scan.definitions.earlier().is_empty();
+        for (index, block) in unit.content.blocks.iter().enumerate() {
+            let (start_ns, end_ns) = unit.times_ns(block);
+            let takes = |channels: &Vec<u16>| channels.iter().any(|id| unit.table.takes(*id, start_ns, end_ns));
+            let wanted = redefined || block.channels.as_ref().is_none_or(takes);
+            if wanted && self.request.span.touches(start_ns, end_ns) {
+                self.blocks.push(Reverse(WaitingBlock { start_ns, unit: unit.clone(), block: index }));
+            }
+        }
+        Ok(())
+    }
+
+    fn load_block(&mut self) -> Result<()> {
+        let Some(Reverse(WaitingBlock { unit, block, .. })) = self.blocks.pop() else { return Ok(()) };
+        let Some(block) = unit.content.blocks.get(block) else { return Ok(()) };
+        let path = || &self.inner.units[unit.number].path;
+        let loaded = Cursor::load(&unit, block, &self.request, &mut self.decompressor).map_err(|error| at(path(), error))?;
+        match loaded {
+            Ok(cursor) => self.cursors.extend(cursor),
+            Err(why) => {
+                let losses = block.losses(&unit.file, &unit.content.scan, &unit.content.scan.topics, &why)?;
+                self.lose(&losses, &unit);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn corrected(loss: &Loss, correction_ns: i64) -> Loss {
+    let shift = |time: Option<i64>| time.map(|time| time.saturating_add(correction_ns));
+    Loss { start_ns: shift(loss.start_ns), end_ns: shift(loss.end_ns), ..loss.clone() }
+}
+
+impl Iterator for Messages {
+    type Item = Result<Message>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Result<Message>> {
+        self.next_message().map(|next| next.map(|(message, _)| message))
+    }
+}
+
+impl Ord for WaitingBlock {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.start_ns, self.unit.number, self.block).cmp(&(other.start_ns, other.unit.number, other.block))
+    }
+}
+
+impl PartialOrd for WaitingBlock {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for WaitingBlock {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for WaitingBlock {}

@@ -1,0 +1,259 @@
+//! One MCAP file of a recording, and the part it plays in it.
+//!
+//! **Invariant:** a unit is understood as a whole when it is opened; its messages are read later, a block at a time.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Inner, Recording};
+use crate::error::{Error, Result};
+use crate::key::SegmentName;
+use crate::loss::Loss;
+use crate::manifest::{Manifest, SegmentRef, Selection};
+use crate::mcap::block::Block;
+use crate::mcap::definitions::Definitions;
+use crate::mcap::scan::{self, Scan};
+use crate::message::Topic;
+use crate::source::ReadAt;
+use crate::time::Span;
+use crate::topic::TopicFilter;
+
+/// The newest format of segments and exports that this version reads.
+const FORMAT: u64 = 1;
+
+/// How many blocks are remembered from opening to reading; files beyond that are opened again.
+const REMEMBERED_BLOCKS: usize = 100_000;
+
+/// How often a file that grows while it is read is read again, so that a chunk in the middle of being written is no loss.
+const GROWING_TRIES: usize = 3;
+
+/// How a file's messages count.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Role {
+    /// What is added to its times.
+    pub(super) correction_ns: i64,
+    /// Of the same message in two files, the one with the lower rank is shown; or the larger one, by size.
+    pub(super) rank: u64,
+    pub(super) by_size: bool,
+    /// What is wanted of it; `None` for everything.
+    pub(super) selections: Option<Vec<Selection>>,
+    /// Where it holds latched values: those as of this moment count.
+    pub(super) latched_as_of_ns: Option<i64>,
+    /// Which topics of latched values count.
+    pub(super) latched_topics: TopicFilter,
+}
+
+/// A file of a recording.
+pub(super) struct Unit {
+    pub(super) path: PathBuf,
+    pub(super) role: Role,
+    /// First and last log time, corrected; `None` without messages.
+    pub(super) times_ns: Option<(i64, i64)>,
+    /// Whether it is a tape's latched segment.
+    pub(super) latched: bool,
+    /// Messages before this moment are latched values: of exports.
+    pub(super) latched_before_ns: Option<i64>,
+    pub(super) content: Option<Arc<Content>>,
+}
+
+/// What is known of a file.
+pub(super) struct Content {
+    pub(super) scan: Scan,
+    pub(super) blocks: Vec<Block>,
+    /// The boot and the first append sequence of a segment.
+    pub(super) identity: Option<(u64, u64)>,
+    /// Damage, and what the recorder said that it lost.
+    pub(super) losses: Vec<Loss>,
+    closed: Result<(), String>,
+}
+
+/// Opens files and remembers what they share.
+#[derive(Default)]
+pub(super) struct Opener {
+    topics: HashMap<String, Vec<Arc<Topic>>>,
+    boots: HashMap<PathBuf, Arc<Definitions>>,
+    blocks: usize,
+    notes: Vec<String>,
+    pub(super) losses: Vec<Loss>,
+}
+
+impl Role {
+    /// Returns the role of a segment that a manifest names.
+    pub(super) fn of_segment(manifest: &Manifest, segment: &SegmentRef) -> Self {
+        let own = |selection: &&Selection| selection.buffer == segment.buffer;
+        let rank = manifest.selections.iter().position(|selection| own(&selection)).unwrap_or(manifest.selections.len());
+        let selections: Vec<Selection> = manifest.selections.iter().filter(own).cloned().collect();
+        let correction_ns = segment.clock_correction_ns;
+        if segment.latched {
+            let latched_topics = latched_topics(manifest, &selections);
+            let latched_as_of_ns = Some(manifest.span.start_ns);
+            return Self { correction_ns, rank: u64::MAX, latched_as_of_ns, latched_topics, ..Self::default() };
+        }
+        Self { correction_ns, rank: rank as u64, selections: Some(selections), ..Self::default() }
+    }
+
+    pub(super) fn latched_of_recording(&self) -> bool {
+        self.latched_as_of_ns.is_some()
+    }
+}
+
+/// Returns which topics of latched segments a recording wants: those its selections name, else what was asked for.
+fn latched_topics(manifest: &Manifest, own: &[Selection]) -> TopicFilter {
+    if own.is_empty() {
+        return TopicFilter::parse(&manifest.asked.topics).unwrap_or_default();
+    }
+    let names: Vec<&String> = own.iter().flat_map(|selection| &selection.topics).collect();
+    TopicFilter::parse(&names).unwrap_or_default()
+}
+
+impl Opener {
+    /// Opens a file.
+    pub(super) fn open(&mut self, path: &Path, role: Role) -> Result<Unit> {
+        let mut content = self.read(path)?;
+        for topic in content.scan.topics.values_mut() {
+            *topic = self.intern(topic);
+        }
+        if let Err(why) = &content.closed {
+            self.notes.push(format!("read front to back, because {why}: {}", path.display()));
+        }
+        let shift = |time: u64| to_ns(time).saturating_add(role.correction_ns);
+        let start_ns = content.blocks.iter().map(|block| shift(block.start_ns)).min();
+        let end_ns = content.blocks.iter().map(|block| shift(block.end_ns)).max();
+        let segment = content.scan.metadata("tapeloop.segment");
+        let latched = segment.is_some_and(|map| map.get("latched").is_some_and(|value| value == "true"));
+        let export = content.scan.metadata("tapeloop.export");
+        let latched_before_ns = export.and_then(|map| map.get("start_ns")?.parse().ok());
+        self.blocks += content.blocks.len();
+        let content = Some(Arc::new(content)).filter(|_| self.blocks <= REMEMBERED_BLOCKS);
+        Ok(Unit { path: path.to_owned(), role, times_ns: start_ns.zip(end_ns), latched, latched_before_ns, content })
+    }
+
+    fn read(&mut self, path: &Path) -> Result<Content> {
+        let file = File::open(path).map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
+        read_content(&file, || self.boot(path)).map_err(|error| at(path, error))
+    }
+
+    /// Returns the definitions of the boot that a segment belongs to.
+    fn boot(&mut self, path: &Path) -> Arc<Definitions> {
+        let Some(boot) = boot_path(path) else { return Arc::default() };
+        self.boots.entry(boot).or_insert_with_key(|boot| read_boot(boot)).clone()
+    }
+
+    /// Returns the one topic that is equal to `topic`.
+    fn intern(&mut self, topic: &Arc<Topic>) -> Arc<Topic> {
+        let known = self.topics.entry(topic.name.clone()).or_default();
+        if let Some(same) = known.iter().find(|same| same == &topic) {
+            return same.clone();
+        }
+        known.push(topic.clone());
+        topic.clone()
+    }
+
+    /// Takes note of a file that cannot be opened.
+    pub(super) fn lose_file(&mut self, path: &Path, error: &Error) {
+        let reason = format!("{error}: {}", path.display());
+        self.losses.push(Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason });
+    }
+
+    /// Takes note of a segment that cannot be opened.
+    pub(super) fn lose_segment(&mut self, segment: &SegmentRef, error: &Error) {
+        let shift = |time: i64| Some(time.saturating_add(segment.clock_correction_ns));
+        let reason = format!("segment {}: {error}", segment.key);
+        let (start_ns, end_ns) = (shift(segment.start_ns), shift(segment.end_ns));
+        self.losses.push(Loss { topic: None, start_ns, end_ns, messages: None, bytes: segment.size_bytes, reason });
+    }
+
+    /// Returns the recording of these files.
+    pub(super) fn finish(self, path: &Path, format: &'static str, units: Vec<Unit>, manifest: Option<Manifest>) -> Recording {
+        let mut topics: Vec<Arc<Topic>> = self.topics.into_values().flatten().collect();
+        topics.sort_by(|a, b| (&a.name, a.type_name(), &a.encoding, &a.metadata).cmp(&(&b.name, b.type_name(), &b.encoding, &b.metadata)));
+        let inner = Inner { path: path.to_owned(), format, units, topics, manifest, losses: self.losses, notes: self.notes };
+        Recording { inner: Arc::new(inner) }
+    }
+}
+
+impl Unit {
+    /// Returns what is known of the file, opening it again where that was forgotten.
+    pub(super) fn content(&self) -> Result<Arc<Content>> {
+        if let Some(content) = &self.content {
+            return Ok(content.clone());
+        }
+        let file = File::open(&self.path).map_err(|error| Error::io(format!("cannot open {}", self.path.display()), error))?;
+        let boot = || boot_path(&self.path).map(|path| read_boot(&path)).unwrap_or_default();
+        read_content(&file, boot).map(Arc::new).map_err(|error| at(&self.path, error))
+    }
+
+    /// Returns whether its messages may lie in `span`.
+    pub(super) fn touches(&self, span: Span) -> bool {
+        self.times_ns.is_none_or(|(first_ns, last_ns)| span.touches(first_ns, last_ns))
+    }
+}
+
+fn read_content(source: &dyn ReadAt, boot: impl FnOnce() -> Arc<Definitions>) -> Result<Content> {
+    let (scan, closed) = match scan::outline(source, &Definitions::default())? {
+        Some(scan) => (scan, Ok(())),
+        None => {
+            let scan = scan_growing(source, &boot())?;
+            let why = if !scan.closed {
+                "it was not closed or its summary is damaged"
+            } else if scan.losses.is_empty() {
+                "its summary does not tell enough"
+            } else {
+                "it is damaged"
+            };
+            (scan, Err(why.to_owned()))
+        }
+    };
+    let segment = scan.metadata("tapeloop.segment");
+    for map in [segment, scan.metadata("tapeloop.export")].into_iter().flatten() {
+        let format = map.get("format").and_then(|format| format.parse().ok()).unwrap_or(FORMAT);
+        if format > FORMAT {
+            return Err(Error::invalid(format!("file of format {format}; this version reads up to {FORMAT}: update tapeloop")));
+        }
+    }
+    let identity = segment.and_then(|map| {
+        let boot = u64::from_str_radix(map.get("boot")?, 16).ok()?;
+        Some((boot, map.get("first_append_sequence")?.parse().ok()?))
+    });
+    let said = scan.metadata("tapeloop.end").and_then(|map| map.get("losses"));
+    let mut losses: Vec<Loss> = said.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    losses.extend(scan.losses.iter().cloned());
+    let blocks = Block::of_scan(&scan);
+    Ok(Content { blocks, identity, losses, closed, scan })
+}
+
+/// Scans a file, again if it has grown meanwhile and ends in damage: then somebody is writing it.
+fn scan_growing(source: &dyn ReadAt, extra: &Definitions) -> Result<Scan> {
+    let length = || source.len().map_err(|error| Error::io("cannot tell the size of the file", error));
+    for _ in 1..GROWING_TRIES {
+        let before = length()?;
+        let scan = scan::scan_with(source, extra)?;
+        if scan.closed || scan.losses.is_empty() || length()? == before {
+            return Ok(scan);
+        }
+    }
+    scan::scan_with(source, extra)
+}
+
+/// Returns where the definitions of a segment's boot stand: `boots/<host>-<boot>.mcap` of its device.
+fn boot_path(segment: &Path) -> Option<PathBuf> {
+    let name = SegmentName::parse(segment.file_name()?.to_str()?)?;
+    let device = segment.ancestors().nth(3)?;
+    Some(device.join("boots").join(format!("{}-{:012x}.mcap", name.host, name.boot)))
+}
+
+fn read_boot(path: &Path) -> Arc<Definitions> {
+    let scan = File::open(path).ok().and_then(|file| scan::scan(&file).ok());
+    Arc::new(scan.map(|scan| scan.definitions).unwrap_or_default())
+}
+
+/// Adds the path to an error.
+pub(super) fn at(path: &Path, error: Error) -> Error {
+    Error::new(error.kind(), format!("{error}: {}", path.display()))
+}
+
+pub(super) fn to_ns(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
+}

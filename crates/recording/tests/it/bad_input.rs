@@ -1,0 +1,280 @@
+//! Input that is odd, hostile or no recording at all: each has a defined answer.
+
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use recording::mcap::chunk::{ChunkBuilder, Compression};
+use recording::mcap::record::{MAGIC, opcode};
+use recording::mcap::write;
+use recording::read::Recording;
+use recording::{Kind, Loss, Message, Span, TopicFilter};
+
+use crate::build::{Builder, save, topic};
+use crate::data;
+
+fn open(bytes: &[u8]) -> recording::Result<(tempfile::TempDir, Recording)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = save(folder.path(), "x.mcap", bytes);
+    recording::read::open(&path).map(|recording| (folder, recording))
+}
+
+fn read(bytes: &[u8]) -> (Vec<Message>, Vec<Loss>) {
+    let (_folder, recording) = open(bytes).unwrap();
+    let mut messages = recording.messages(&TopicFilter::all(), Span::ALL).unwrap();
+    let found: Vec<Message> = messages.by_ref().map(Result::unwrap).collect();
+    let losses = messages.losses().to_vec();
+    (found, losses)
+}
+
+/// A file of single records, without chunks.
+fn start() -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    write::header(&mut out, "", "a test");
+    out
+}
+
+fn message(out: &mut Vec<u8>, channel_id: u16, sequence: u32, time: u64, payload: &[u8]) {
+    out.extend_from_slice(&write::message_prefix(channel_id, sequence, time, time, payload.len()));
+    out.extend_from_slice(payload);
+}
+
+fn close(out: &mut Vec<u8>) {
+    write::data_end(out, 0);
+    write::footer(out, 0, 0, &[]);
+    out.extend_from_slice(MAGIC);
+}
+
+#[test]
+fn what_is_no_recording_is_refused_by_name() {
+    let check = |bytes: &[u8], part: &str| {
+        let error = open(bytes).err().unwrap();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.message().contains(part), "{error}");
+        assert!(error.message().ends_with("x.mcap"), "{error}");
+    };
+    check(b"", "an empty file");
+    check(b"hello, this is just some text that nobody recorded", "not an MCAP file: it begins with \"hello, this is j");
+    check(b"version https://git-lfs.github.com/spec/v1\noid sha256:73b8\nsize 12345\n", "git lfs pull");
+    check(b"#ROSBAG V2.0\n", "ROS 1 bag");
+    check(b"SQLite format 3\0....", "db3");
+    check(&[0; 100_000], "not an MCAP file");
+    assert_eq!(recording::read::open(Path::new("/nowhere/x.mcap")).err().unwrap().kind(), Kind::NotFound);
+    let folder = tempfile::tempdir().unwrap();
+    assert!(recording::read::open(folder.path()).err().unwrap().message().contains("no recording in this folder"));
+    save(folder.path(), "bag_0.db3", b"SQLite format 3\0");
+    assert!(recording::read::open(folder.path()).err().unwrap().message().contains("db3 files are not read"));
+    save(folder.path(), "metadata.yaml", b"rosbag2_bagfile_information:\n  relative_file_paths:\n  - ../../x.mcap\n");
+    assert!(recording::read::open(folder.path()).err().unwrap().message().contains("outside of its folder"));
+}
+
+#[test]
+fn the_git_lfs_pointer_is_told() {
+    let Some(path) = data::path("damaged/lfs_pointer.mcap") else { return };
+    let error = recording::read::open(&path).err().unwrap();
+    assert!(error.message().contains("git lfs pull"), "{error}");
+}
+
+#[test]
+fn a_file_of_only_a_magic_holds_nothing() {
+    assert_eq!(read(MAGIC), (vec![], vec![]));
+    let (_folder, recording) = open(&start()).unwrap();
+    let info = recording.info().unwrap();
+    assert_eq!((info.messages, info.start_ns, info.end_ns), (0, None, None));
+    let json = serde_json::to_value(&info).unwrap();
+    assert!(json["start_ns"].is_null() && json["losses"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn an_unknown_compression_is_a_loss_that_names_it() {
+    let mut built = Builder { closed: false, ..Builder::default() }.build();
+    let at = built.bytes.windows(4).position(|bytes| bytes == b"zstd").unwrap();
+    built.bytes[at..at + 4].copy_from_slice(b"zst9");
+    let (found, losses) = read(&built.bytes);
+    assert_eq!(found.len(), 350);
+    assert!(losses.iter().all(|loss| loss.reason.contains("unknown compression 'zst9'")), "{losses:?}");
+}
+
+#[test]
+fn a_channel_without_schema_is_a_topic_without_type() {
+    let mut out = start();
+    write::channel(&mut out, 1, 0, &topic("/text", ""));
+    message(&mut out, 1, 0, 5, b"hello");
+    close(&mut out);
+    let (found, losses) = read(&out);
+    assert_eq!((found[0].topic.type_name(), &found[0].data[..]), ("", &b"hello"[..]));
+    assert!(losses.is_empty());
+}
+
+#[test]
+fn messages_of_an_undefined_channel_are_a_loss() {
+    let mut out = start();
+    write::channel(&mut out, 1, 0, &topic("/a", ""));
+    message(&mut out, 1, 0, 5, b"a");
+    message(&mut out, 9, 0, 6, b"bc");
+    close(&mut out);
+    let (found, losses) = read(&out);
+    assert_eq!(found.len(), 1);
+    assert_eq!((losses[0].messages, losses[0].bytes), (Some(1), Some(2)));
+    assert!(losses[0].reason.contains("channel 9"));
+}
+
+#[test]
+fn a_missing_schema_is_told_and_costs_no_message() {
+    let mut out = start();
+    write::channel(&mut out, 1, 7, &topic("/a", ""));
+    message(&mut out, 1, 0, 5, b"a");
+    close(&mut out);
+    let (found, losses) = read(&out);
+    assert_eq!(found.len(), 1);
+    assert_eq!(losses[0].messages, Some(0));
+    assert!(losses[0].reason.contains("schema 7"), "{losses:?}");
+}
+
+#[test]
+fn an_id_that_is_defined_again_starts_a_new_topic() {
+    let mut out = start();
+    let (old, new) = (topic("/a", "Old"), topic("/a", "New"));
+    write::schema(&mut out, 1, old.schema.as_ref().unwrap());
+    write::channel(&mut out, 1, 1, &old);
+    message(&mut out, 1, 0, 5, b"old");
+    // Another stretch, as a chunk is between them.
+    let chunk = {
+        let mut chunk = ChunkBuilder::default();
+        chunk.push(1, 1, 6, 6, b"old too");
+        chunk.encode(Compression::None)
+    };
+    chunk.parts().iter().for_each(|part| out.extend_from_slice(part));
+    write::schema(&mut out, 1, new.schema.as_ref().unwrap());
+    let chunk = {
+        let mut chunk = ChunkBuilder::default();
+        chunk.push(1, 2, 7, 7, b"new");
+        chunk.encode(Compression::None)
+    };
+    chunk.parts().iter().for_each(|part| out.extend_from_slice(part));
+    close(&mut out);
+    let (found, losses) = read(&out);
+    let types: Vec<&str> = found.iter().map(|message| message.topic.type_name()).collect();
+    assert_eq!(types, ["Old", "Old", "New"]);
+    assert!(losses.is_empty());
+    let (_folder, recording) = open(&out).unwrap();
+    let info = recording.info().unwrap();
+    let topics: Vec<(&str, &str, u64)> = info.topics.iter().map(|topic| (&*topic.topic, &*topic.type_name, topic.messages)).collect();
+    assert_eq!(topics, [("/a", "New", 1), ("/a", "Old", 2)]);
+}
+
+#[test]
+fn equal_times_keep_their_order_and_odd_orders_are_sorted() {
+    let mut out = start();
+    write::channel(&mut out, 1, 0, &topic("/a", ""));
+    for (sequence, time) in [(0, 9), (1, 5), (2, 5), (3, 5), (4, 1)] {
+        message(&mut out, 1, sequence, time, b"x");
+    }
+    let mut chunk = ChunkBuilder::default();
+    for (sequence, time) in [(5, 5), (6, 2), (7, 9)] {
+        chunk.push(1, sequence, time, time, b"x");
+    }
+    chunk.encode(Compression::Lz4).parts().iter().for_each(|part| out.extend_from_slice(part));
+    close(&mut out);
+    let (found, _) = read(&out);
+    let order: Vec<(i64, u32)> = found.iter().map(|message| (message.log_time_ns, message.sequence)).collect();
+    assert_eq!(order, [(1, 4), (2, 6), (5, 1), (5, 2), (5, 3), (5, 5), (9, 0), (9, 7)]);
+}
+
+#[test]
+fn lying_lengths_take_no_memory_and_no_time() {
+    // A chunk that says it has an exabyte, one whose zstd frame says so, and a map that says it has 4 GiB.
+    let mut built = Builder { closed: false, compression: Compression::None, ..Builder::default() }.build();
+    let at = built.chunks[2].bytes.start as usize;
+    built.bytes[at + 1..at + 9].copy_from_slice(&(1u64 << 60).to_le_bytes());
+    built.bytes[at + 9 + 16..at + 9 + 24].copy_from_slice(&(1u64 << 60).to_le_bytes());
+    let (found, losses) = read(&built.bytes);
+    assert_eq!(found.len(), 350);
+    assert_eq!(losses.iter().filter_map(|loss| loss.messages).sum::<u64>(), 50, "{losses:?}");
+    let mut out = start();
+    out.push(opcode::METADATA);
+    out.extend_from_slice(&40u64.to_le_bytes());
+    out.extend_from_slice(&u32::MAX.to_le_bytes());
+    out.extend_from_slice(&[1; 36]);
+    close(&mut out);
+    assert_eq!(read(&out).1.len(), 1);
+}
+
+#[test]
+fn a_bomb_is_not_decompressed_beyond_its_declared_size() {
+    let header = write::ChunkHeader {
+        start_ns: 1,
+        end_ns: 1,
+        uncompressed_size: 1000,
+        uncompressed_crc: 0,
+        compression: "zstd".into(),
+        compressed_size: 0,
+    };
+    let bomb = Bytes::from(zstd::bulk::compress(&vec![0; 50 << 20], 1).unwrap());
+    let mut decompressor = recording::mcap::decompress::Decompressor::default();
+    assert!(decompressor.decompress(&header, bomb.clone()).unwrap_err().contains("52428800 bytes in a chunk of 1000"));
+    assert_eq!(recording::mcap::decompress::prefix(&header, bomb).len(), 1000);
+}
+
+#[test]
+fn a_message_of_200_mb_is_read() {
+    let payload = Bytes::from(vec![7; 200_000_000]);
+    let mut out = start();
+    write::channel(&mut out, 1, 0, &topic("/big", ""));
+    ChunkBuilder::large(1, 0, 5, 5, payload.clone()).encode(Compression::None).parts().iter().for_each(|part| out.extend_from_slice(part));
+    close(&mut out);
+    let (found, losses) = read(&out);
+    assert!(found[0].data == payload && losses.is_empty());
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let about = crate::build::map([("format", "2")]);
+    let built = Builder { metadata: vec![("tapeloop.segment".into(), about)], ..Builder::default() }.build();
+    assert!(open(&built.bytes).err().unwrap().message().contains("update tapeloop"));
+}
+
+#[test]
+fn files_without_chunks_survive_damage_too() {
+    let mut out = start();
+    write::channel(&mut out, 1, 0, &topic("/a", ""));
+    for sequence in 0..1000 {
+        message(&mut out, 1, sequence, u64::from(sequence) + 1, &[sequence as u8; 100]);
+    }
+    close(&mut out);
+    let whole = read(&out);
+    assert_eq!((whole.0.len(), whole.1.len()), (1000, 0));
+    out[50_000..54_096].fill(0);
+    let (found, losses) = read(&out);
+    assert!(found.len() > 960 && found.len() < 1000, "{}", found.len());
+    assert_eq!(losses.len(), 1);
+}
+
+#[test]
+fn files_of_other_writers_read_equally() {
+    for (compression, chunked) in [(None, true), (Some(mcap::Compression::Zstd), true), (Some(mcap::Compression::Lz4), true), (None, false)]
+    {
+        let mut out = Cursor::new(Vec::new());
+        let options = mcap::WriteOptions::new().compression(compression).chunk_size(Some(2000)).use_chunks(chunked);
+        let mut writer = options.create(&mut out).unwrap();
+        let channel = Arc::new(mcap::Channel {
+            id: 1,
+            topic: "/a".into(),
+            schema: None,
+            message_encoding: "json".into(),
+            metadata: Default::default(),
+        });
+        for sequence in 0..500 {
+            let time = u64::from(sequence) * 10;
+            let data = format!("{{\"n\": {sequence}}}").into_bytes();
+            writer
+                .write(&mcap::Message { channel: channel.clone(), sequence, log_time: time, publish_time: time, data: data.into() })
+                .unwrap();
+        }
+        writer.finish().unwrap();
+        drop(writer);
+        let (found, losses) = read(out.get_ref());
+        assert!(found.iter().map(|message| message.sequence).eq(0..500) && losses.is_empty(), "{compression:?} {chunked}");
+    }
+}

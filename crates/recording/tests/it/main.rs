@@ -1,0 +1,13 @@
+//! Reading from the outside: conformance, real recordings, damage, bad input, tapes, exports.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bad_input;
+mod build;
+mod conformance;
+mod damage;
+mod data;
+mod export;
+mod reading;
+mod real;
+mod tape;

@@ -1,0 +1,338 @@
+//! The agent: one process that owns the tape of a robot and records what other processes send it.
+//!
+//! In come messages over a Unix socket and requests over that or HTTP; out go answers. It loads its configuration again when
+//! the file changes, and ends in order.
+//!
+//! **Invariant:** a client that dies, floods or sends garbage costs the others nothing; what was taken is on disk at the end.
+
+pub mod client;
+pub mod clients;
+pub mod control;
+pub mod protocol;
+
+mod allowance;
+mod connection;
+mod events;
+mod frames;
+mod host_check;
+mod http;
+mod metrics;
+mod reload;
+mod server;
+mod service;
+mod socket;
+mod stop;
+mod stream;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use recording::{Error, Result};
+use rustix::process::Resource;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use self::allowance::Allowance;
+use self::clients::Clients;
+use self::events::Events;
+use self::http::HttpServer;
+use self::reload::ConfigFile;
+use self::server::Server;
+use self::socket::Socket;
+pub use self::stop::StopFlag;
+use self::watch::Watch;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::{Leave, OpenOptions, Tape, places};
+
+/// Where HTTP is served unless somebody says otherwise.
+pub const DEFAULT_HTTP: &str = "127.0.0.1:8621";
+/// How much memory large messages that are still arriving may take together.
+pub const ARRIVING_LIMIT: usize = 512 << 20;
+/// How often the configuration file is looked at.
+pub const CONFIG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What feeds a tape from inside the agent, e.g. a recorded file; it ends early when the flag is set.
+pub type Drive = Box<dyn FnOnce(Tape, StopFlag) -> Result<()> + Send>;
+
+/// How the agent runs; what is `None` comes from the configuration, or is the default.
+pub struct AgentOptions {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// The tape's folder.
+    pub data: Option<PathBuf>,
+    /// The socket.
+    pub socket: Option<PathBuf>,
+    /// The HTTP address, or `off`.
+    pub http: Option<String>,
+    /// The group that may use the socket.
+    pub group: Option<String>,
+    /// How the tape is opened.
+    pub open: OpenOptions,
+    /// What feeds the tape from inside.
+    pub drive: Option<Drive>,
+    /// Whether the agent goes on when the drive has ended.
+    pub stay: bool,
+    /// What happens to unfinished recordings at the end.
+    pub leave: Leave,
+    /// How often the configuration file is looked at.
+    pub config_interval: Duration,
+}
+
+impl Default for AgentOptions {
+    fn default() -> Self {
+        Self {
+            config: None,
+            data: None,
+            socket: None,
+            http: None,
+            group: None,
+            open: OpenOptions::default(),
+            drive: None,
+            stay: false,
+            leave: Leave::Resume,
+            config_interval: CONFIG_INTERVAL,
+        }
+    }
+}
+
+/// What an agent says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Its socket.
+    pub socket: String,
+    /// Its HTTP address, if it has one.
+    pub http: Option<String>,
+    /// Its configuration file, if it has one.
+    pub config: Option<String>,
+}
+
+/// What the parts of an agent share.
+pub(crate) struct Shared {
+    tape: Tape,
+    clock: Arc<dyn Clock>,
+    clients: Clients,
+    events: Events,
+    allowance: Arc<Allowance>,
+    about: About,
+    stop: StopFlag,
+}
+
+/// What makes an agent end.
+enum Ending {
+    Signal,
+    Drive(Result<()>),
+}
+
+/// A running agent. Dropping it stops it.
+pub struct Agent {
+    shared: Arc<Shared>,
+    server: Server,
+    http: Option<HttpServer>,
+    watch: Watch,
+    drive: Option<JoinHandle<()>>,
+    endings: Receiver<Ending>,
+    ends: SyncSender<Ending>,
+    stay: bool,
+    closed: bool,
+}
+
+/// Runs an agent until a signal or the end of its drive, and prints where it listens and records.
+///
+/// # Errors
+/// What kept it from starting; what the drive met; what the last writes met.
+pub fn run(options: AgentOptions) -> Result<()> {
+    let leave = options.leave;
+    raise_file_limit();
+    let mut agent = Agent::start(options)?;
+    let signals = agent.listen_to_signals()?;
+    println!("{}", agent.description());
+    service::notify("READY=1");
+    let ended = agent.wait();
+    service::notify("STOPPING=1");
+    let closed = agent.stop(leave);
+    signals.close();
+    ended.and(closed)
+}
+
+impl Agent {
+    /// Opens the tape and begins to listen.
+    ///
+    /// # Errors
+    /// `Conflict` if another agent has the tape, the socket or the port; `Invalid` for a bad configuration, naming its line.
+    pub fn start(options: AgentOptions) -> Result<Self> {
+        let path = options.config.or_else(places::default_config);
+        let (file, config) = match path {
+            Some(path) => ConfigFile::open(path).map(|(file, config)| (Some(file), config))?,
+            None => (None, Config::empty()),
+        };
+        let socket = options.socket.or_else(|| config.agent.socket.clone().map(PathBuf::from)).unwrap_or_else(places::default_socket);
+        let group = options.group.or_else(|| config.agent.group.clone());
+        let data = options.data.map_or_else(places::default_data_dir, Ok)?;
+        let http = options.http.or_else(|| config.agent.http.clone()).unwrap_or_else(|| DEFAULT_HTTP.to_owned());
+        // All that may be in use already is taken before the tape is opened, which may have a lot to repair.
+        let socket = Socket::listen(&socket, group.as_deref())?;
+        let http = (http != "off").then(|| http::listen(&http)).transpose()?;
+        let clock = options.open.clock.clone();
+        for note in &config.notes {
+            eprintln!("tapeloop-agent: {note}");
+        }
+        let tape = Tape::open(&data, config, options.open)?;
+        let about = About {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            socket: socket.path().display().to_string(),
+            http: http.as_ref().map(|(_, address)| address.to_string()),
+            config: file.as_ref().map(|file| file.path().display().to_string()),
+        };
+        let shared = Arc::new(Shared {
+            events: Events::new(tape.clone()),
+            tape,
+            clock,
+            clients: Clients::default(),
+            allowance: Allowance::new(ARRIVING_LIMIT),
+            about,
+            stop: StopFlag::default(),
+        });
+        let server = Server::start(shared.clone(), socket)?;
+        let http = http.map(|(listener, _)| HttpServer::start(shared.clone(), listener)).transpose()?;
+        let watch = Watch::start(shared.clone(), file, options.config_interval)?;
+        let (ends, endings) = sync_channel(4);
+        let mut agent = Self { shared, server, http, watch, drive: None, endings, ends, stay: options.stay, closed: false };
+        agent.drive = options.drive.map(|drive| agent.start_drive(drive)).transpose()?;
+        Ok(agent)
+    }
+
+    /// Returns where it listens and records, in one line.
+    pub fn description(&self) -> String {
+        let About { version, socket, http, .. } = &self.shared.about;
+        let http = http.as_ref().map_or(String::new(), |http| format!(" and http://{http}"));
+        let tape = &self.shared.tape;
+        format!("tapeloop-agent {version} records '{}' in {}, listens at {socket}{http}", tape.device(), tape.root().display())
+    }
+
+    /// Returns the tape.
+    pub fn tape(&self) -> &Tape {
+        &self.shared.tape
+    }
+
+    /// Returns what it says of itself.
+    pub fn about(&self) -> &About {
+        &self.shared.about
+    }
+
+    /// Loads the configuration file again, as SIGHUP does.
+    pub fn reload(&self) {
+        self.watch.reload();
+    }
+
+    /// Stops listening, takes what clients have sent, and closes the tape.
+    ///
+    /// # Errors
+    /// What the last writes met.
+    pub fn stop(mut self, leave: Leave) -> Result<()> {
+        self.stop_parts();
+        self.closed = true;
+        self.shared.tape.close(leave)
+    }
+
+    fn stop_parts(&mut self) {
+        self.server.stop();
+        self.watch.stop();
+        if let Some(http) = self.http.take() {
+            http.stop();
+        }
+        if let Some(drive) = self.drive.take() {
+            let _ = drive.join();
+        }
+    }
+
+    fn start_drive(&self, drive: Drive) -> Result<JoinHandle<()>> {
+        let (tape, stop, ends) = (self.shared.tape.clone(), self.shared.stop.clone(), self.ends.clone());
+        thread::Builder::new()
+            .name("agent-drive".into())
+            .spawn(move || {
+                let _ = ends.try_send(Ending::Drive(drive(tape, stop)));
+            })
+            .map_err(|error| Error::io("cannot start a thread for what feeds the tape", error))
+    }
+
+    /// Waits for what makes the agent end.
+    fn wait(&mut self) -> Result<()> {
+        loop {
+            match self.endings.recv() {
+                Ok(Ending::Drive(Ok(()))) if self.stay => {}
+                Ok(Ending::Drive(result)) => return result,
+                Ok(Ending::Signal) | Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn listen_to_signals(&self) -> Result<SignalThread> {
+        let failed = |error| Error::io("cannot listen to signals", error);
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+        let handle = signals.handle();
+        let (ends, reload) = (self.ends.clone(), self.watch.reloader());
+        let thread = thread::Builder::new().name("agent-signals".into()).spawn(move || {
+            for signal in &mut signals {
+                if signal == SIGHUP {
+                    reload.reload();
+                } else if ends.try_send(Ending::Signal).is_err() {
+                    // It was told several times and does not end: it must not outlive a user's patience.
+                    std::process::exit(1);
+                }
+            }
+        });
+        Ok(SignalThread { handle, thread: Some(thread.map_err(failed)?) })
+    }
+}
+
+/// The thread that waits for signals.
+struct SignalThread {
+    handle: signal_hook::iterator::Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SignalThread {
+    fn close(mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.stop_parts();
+            // Nobody is left to hear of an error; the tape has it among its losses.
+            let _ = self.shared.tape.close(Leave::Resume);
+        }
+    }
+}
+
+impl Shared {
+    /// Writes an event to the tape and a line to the log.
+    fn report(&self, kind: &str, message: &str, detail: Value) {
+        self.events.report(&*self.clock, kind, message, detail);
+    }
+}
+
+/// Lets the process have as many files as it may: clients, connections and open segments each need one.
+fn raise_file_limit() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where that is not allowed, the limit stays what it is.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+}

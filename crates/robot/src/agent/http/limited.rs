@@ -1,0 +1,78 @@
+//! A listener that accepts no more connections than it has seats for.
+//!
+//! **Invariant:** a connection holds its seat until it is closed, so that no flood of them uses up the process's files.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
+
+/// How long a connection may say nothing: its seat may be wanted.
+const IDLE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Accepts as long as there are seats; others wait in the kernel's queue.
+pub(crate) struct Limited {
+    listener: TcpListener,
+    seats: Arc<Semaphore>,
+}
+
+/// A connection with its seat.
+pub(crate) struct Seated {
+    stream: TcpStream,
+    idle: Pin<Box<Sleep>>,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Limited {
+    pub(crate) fn new(listener: TcpListener, seats: usize) -> Self {
+        Self { listener, seats: Arc::new(Semaphore::new(seats)) }
+    }
+}
+
+impl Listener for Limited {
+    type Io = Seated;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Seated, SocketAddr) {
+        let seat = self.seats.clone().acquire_owned().await.expect("the seats are never closed");
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        (Seated { stream, idle: Box::pin(tokio::time::sleep(IDLE_PATIENCE)), _seat: seat }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl AsyncRead for Seated {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if result.is_pending() {
+            return self.idle.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.idle.as_mut().reset(Instant::now() + IDLE_PATIENCE);
+        result
+    }
+}
+
+impl AsyncWrite for Seated {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,249 @@
+//! Latched values: the last value of each publisher of a latched topic, so that every recording begins complete.
+//!
+//! In come messages of latched channels, out go *latched segments*: small values together, large ones alone. A segment of small
+//! values also holds those that were replaced since the one before it, so that the state at any moment can be told from it.
+//!
+//! **Invariant:** a latched segment lives as long as there is a segment on the tape that begins before the next one was written.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use recording::key::SegmentName;
+use recording::mcap::chunk::{ChunkBuilder, Compression, LARGE_PAYLOAD};
+use serde::Deserialize;
+
+use super::channel::{Channel, Payload, Stamp};
+use super::lane::{Birth, OpenSegment};
+use super::segment::SegmentMeta;
+use super::{Inner, buffer::Unsynced};
+use crate::config::LATCHED_BUFFER;
+
+/// How many latched values there may be; more are held like any other message, and that is told.
+const VALUE_LIMIT: usize = 10_000;
+/// How many bytes of latched values are held in memory.
+const BYTES_LIMIT: usize = 512 << 20;
+
+/// Which value replaces which: topic, publisher, and for transforms the child frame.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Slot {
+    topic: String,
+    publisher: String,
+    child_frame: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Value {
+    channel_id: u16,
+    stamp: Stamp,
+    data: Bytes,
+}
+
+/// The latched values of this boot.
+#[derive(Default)]
+pub(crate) struct Latched {
+    values: BTreeMap<Slot, Arc<Value>>,
+    /// Small values that were replaced since the last segment.
+    replaced: Vec<Arc<Value>>,
+    /// Large values that are in no segment yet.
+    large: Vec<Arc<Value>>,
+    small_changed: bool,
+    bytes: usize,
+    next_number: u64,
+    last_written_ns: Option<i64>,
+    refused: bool,
+}
+
+#[derive(Deserialize)]
+struct Transforms {
+    transforms: Vec<TransformFrame>,
+}
+
+#[derive(Deserialize)]
+struct TransformFrame {
+    child_frame_id: String,
+}
+
+impl Latched {
+    pub(crate) fn starting_at(next_number: u64) -> Self {
+        Self { next_number, ..Self::default() }
+    }
+
+    /// Takes a value; returns false once, when there are too many.
+    fn note(&mut self, channel: &Channel, stamp: Stamp, data: Bytes) -> bool {
+        let frames = child_frames(channel, &data);
+        if self.values.len() + frames.len() > VALUE_LIMIT || self.bytes + data.len() > BYTES_LIMIT {
+            return std::mem::replace(&mut self.refused, true);
+        }
+        let large = data.len() >= LARGE_PAYLOAD;
+        self.bytes += data.len();
+        let value = Arc::new(Value { channel_id: channel.id(), stamp, data });
+        for child_frame in frames {
+            let slot = Slot { topic: channel.spec.topic.clone(), publisher: channel.spec.publisher.clone(), child_frame };
+            if let Some(old) = self.values.insert(slot, value.clone()) {
+                self.replace(old);
+            }
+        }
+        if large {
+            self.large.push(value);
+        } else {
+            self.small_changed = true;
+        }
+        true
+    }
+
+    fn replace(&mut self, old: Arc<Value>) {
+        // A message may hold several frames; it is replaced when the last of them is.
+        if Arc::strong_count(&old) > 1 {
+            return;
+        }
+        self.bytes = self.bytes.saturating_sub(old.data.len());
+        if old.data.len() < LARGE_PAYLOAD {
+            self.bytes += old.data.len();
+            self.replaced.push(old);
+        }
+    }
+
+    /// Takes the values of the next segment of small ones, in order of time.
+    fn take_small(&mut self) -> Vec<Arc<Value>> {
+        self.small_changed = false;
+        let replaced = std::mem::take(&mut self.replaced);
+        self.bytes = self.bytes.saturating_sub(replaced.iter().map(|value| value.data.len()).sum());
+        let mut values: Vec<Arc<Value>> = self.values.values().filter(|value| value.data.len() < LARGE_PAYLOAD).cloned().collect();
+        values.extend(replaced);
+        values.sort_by_key(|value| value.stamp.sequence);
+        values.dedup_by_key(|value| value.stamp.sequence);
+        values
+    }
+}
+
+/// Returns one entry per child frame of a transform message, or one without a frame.
+fn child_frames(channel: &Channel, data: &[u8]) -> Vec<Option<String>> {
+    if channel.spec.topic.ends_with("/tf_static") && channel.spec.encoding == "json" {
+        match serde_json::from_slice::<Transforms>(data) {
+            Ok(message) if !message.transforms.is_empty() => {
+                return message.transforms.into_iter().map(|transform| Some(transform.child_frame_id)).collect();
+            }
+            _ => {}
+        }
+    }
+    vec![None]
+}
+
+impl Inner {
+    pub(super) fn note_latched(&self, channel: &Channel, stamp: Stamp, payload: &Payload<'_>) {
+        if !self.latched.lock().note(channel, stamp, payload.to_shared()) {
+            self.write_event(
+                "latched_limit",
+                &format!("more than {VALUE_LIMIT} latched values or {BYTES_LIMIT} bytes: '{}' is held like any other topic", channel.spec.topic),
+                serde_json::Value::Null,
+            );
+        }
+    }
+
+    /// Writes what has changed since the last time.
+    pub(super) fn write_latched(&self) -> io::Result<()> {
+        let mut latched = self.latched.lock();
+        let mut segments: Vec<Vec<Arc<Value>>> = std::mem::take(&mut latched.large).into_iter().map(|value| vec![value]).collect();
+        let small = latched.small_changed;
+        if small {
+            segments.push(latched.take_small());
+        }
+        for values in segments {
+            let large = values.iter().any(|value| value.data.len() >= LARGE_PAYLOAD);
+            let since_ns = if large { values[0].stamp.log_time_ns } else { latched.last_written_ns.unwrap_or_else(|| values[0].stamp.log_time_ns.min(self.opened_ns)) };
+            if !large {
+                latched.last_written_ns = Some(self.clock.utc_ns());
+            }
+            let number = latched.next_number;
+            latched.next_number += 1;
+            if let Err(error) = self.write_latched_segment(number, since_ns, &values) {
+                // The next pass tries again.
+                if large {
+                    latched.large.extend(values);
+                } else {
+                    latched.small_changed = true;
+                    latched.replaced.extend(values);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_latched_segment(&self, number: u64, since_ns: i64, values: &[Arc<Value>]) -> io::Result<()> {
+        let mut chunk = ChunkBuilder::default();
+        for value in values {
+            chunk.push(
+                value.channel_id,
+                value.stamp.sequence as u32,
+                value.stamp.log_time_ns as u64,
+                value.stamp.publish_time_ns as u64,
+                &value.data,
+            );
+        }
+        let first_sequence = values.first().map_or(0, |value| value.stamp.sequence);
+        let last_sequence = values.last().map_or(0, |value| value.stamp.sequence);
+        let mut segment = OpenSegment::begin(Birth {
+            disk: &*self.disk,
+            root: &self.root,
+            device: &self.device,
+            name: SegmentName { host: self.host.clone(), boot: self.boot, buffer: LATCHED_BUFFER.to_owned(), number },
+            in_ram: false,
+            heavy: values.iter().any(|value| value.data.len() >= LARGE_PAYLOAD),
+            utc_ns: self.clock.utc_ns(),
+            monotonic_ns: self.clock.monotonic_ns(),
+            file_clock: self.clock.is_file(),
+            first_sequence,
+            kernel_boot: &self.kernel_boot,
+            config_hash: &self.config.load().hash,
+            latched_since_ns: Some(since_ns),
+        })?;
+        let encoded = Arc::new(chunk.encode(Compression::Zstd(1)));
+        let definitions = self.definitions(encoded.counts.iter().map(|count| count.channel_id));
+        segment.write(encoded, &definitions, last_sequence, &self.sets)?;
+        segment.finish(self.clock.utc_ns(), self.clock.monotonic_ns(), &[])?;
+        if let Some(syncer) = segment.unsynced()? {
+            syncer.sync()?;
+        }
+        self.disk.sync_folder(segment.path().parent().expect("a key has a folder"))?;
+        let meta = Arc::new(SegmentMeta { closed: true, ..segment.meta.clone() });
+        self.index.lock().add(meta.clone());
+        if let Some(buffer) = self.buffers.load().first() {
+            buffer.unsynced.lock().push(Unsynced { meta, syncer: None });
+        }
+        Ok(())
+    }
+
+    /// Removes latched segments that nothing on the tape begins before the end of.
+    pub(super) fn evict_latched(&self) {
+        if !self.upkeep.evicts() {
+            return;
+        }
+        let gone: Vec<Arc<SegmentMeta>> = {
+            let index = self.index.lock();
+            let oldest_ns = index.all().filter(|meta| meta.latched_since_ns.is_none()).map(|meta| meta.start_ns).min();
+            let small: Vec<&Arc<SegmentMeta>> = index.of(LATCHED_BUFFER).filter(|meta| !meta.heavy).collect();
+            let large: Vec<&Arc<SegmentMeta>> = index.of(LATCHED_BUFFER).filter(|meta| meta.heavy).collect();
+            let mut superseded: Vec<&Arc<SegmentMeta>> = Vec::new();
+            for (i, meta) in small.iter().enumerate() {
+                let until_ns = small.get(i + 1).and_then(|next| next.latched_since_ns);
+                if until_ns.is_some_and(|until_ns| oldest_ns.is_none_or(|oldest_ns| until_ns < oldest_ns)) {
+                    superseded.push(meta);
+                }
+            }
+            for (i, meta) in large.iter().enumerate() {
+                let next = large[i + 1..].iter().find(|next| next.topics == meta.topics && next.name.boot == meta.name.boot);
+                let replaced = next.and_then(|next| next.latched_since_ns).or_else(|| (meta.name.boot != self.boot).then_some(meta.end_ns));
+                if replaced.is_some_and(|until_ns| oldest_ns.is_some_and(|oldest_ns| until_ns < oldest_ns)) {
+                    superseded.push(meta);
+                }
+            }
+            superseded.into_iter().filter(|meta| !self.keeper.names(meta, index.correction_ns(meta))).cloned().collect()
+        };
+        for meta in gone {
+            self.remove_segment(&meta);
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! What a tape does by itself: sync, close old segments, evict, keep the disk's floor, follow the clock, tell of losses.
+//!
+//! **Invariant:** `durable_until` of a buffer only moves when everything before it is on the disk.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use recording::{Error, Kind, Loss, Result, time};
+
+use super::buffer::{Buffer, Gate, Job, Unsynced};
+use super::channel::{ChannelSpec, Times};
+use super::eviction::{self, Budget, Candidate};
+use super::index::CLOCK_STEP_NS;
+use super::segment::SegmentMeta;
+use super::{Inner, Tape, lane};
+use crate::clock::Clock;
+use crate::config::DEFAULT_DISK_BYTES;
+
+/// How often the tape looks after itself.
+const TURN: Duration = Duration::from_millis(100);
+/// How often topics are sorted by how busy they are.
+const CLASSIFY_NS: i64 = time::SECOND_NS;
+/// A buffer with more segments than this is not looked through each time one is closed, but
+const EVICT_AT_ONCE: usize = 512;
+/// so often.
+const EVICT_NS: i64 = 100_000_000;
+/// How often metrics are written to `/tapeloop/metrics`.
+const METRICS_NS: i64 = 10 * time::SECOND_NS;
+/// How often chunks are closed in a buffer that is never synced.
+const SEAL_NS: i64 = time::SECOND_NS;
+/// How many losses wait for a segment to be written into.
+const UNWRITTEN_LIMIT: usize = 10_000;
+
+/// When what was done last.
+pub(crate) struct Upkeep {
+    sync_turn: Mutex<()>,
+    state: Mutex<State>,
+    unwritten: Mutex<VecDeque<Loss>>,
+    folders: Mutex<BTreeSet<PathBuf>>,
+    retiring: Mutex<Vec<Arc<Buffer>>>,
+    wake: Condvar,
+    asleep: Mutex<bool>,
+    evict: bool,
+}
+
+struct State {
+    classified_ns: i64,
+    metrics_ns: i64,
+    floor_ns: i64,
+    offset_ns: i64,
+    rates: Vec<(u64, f64)>,
+    due: std::collections::HashMap<Arc<str>, i64>,
+    floor_told: bool,
+}
+
+impl Upkeep {
+    pub(crate) fn new(clock: &dyn Clock, evict: bool) -> Self {
+        let now_ns = clock.monotonic_ns();
+        Self {
+            sync_turn: Mutex::default(),
+            state: Mutex::new(State {
+                classified_ns: now_ns,
+                metrics_ns: now_ns,
+                floor_ns: 0,
+                offset_ns: clock.utc_ns().saturating_sub(now_ns),
+                rates: Vec::new(),
+                due: Default::default(),
+                floor_told: false,
+            }),
+            unwritten: Mutex::default(),
+            folders: Mutex::default(),
+            retiring: Mutex::default(),
+            wake: Condvar::new(),
+            asleep: Mutex::default(),
+            evict,
+        }
+    }
+
+    /// Takes the losses that belong into a segment that ends now: those of its topics, and those nobody can place.
+    pub(crate) fn recent_losses(&self, meta: &SegmentMeta) -> Vec<Loss> {
+        let mut unwritten = self.unwritten.lock();
+        let all = meta.name.buffer == crate::config::RECORDER_BUFFER;
+        let (taken, rest): (VecDeque<Loss>, VecDeque<Loss>) =
+            std::mem::take(&mut *unwritten).into_iter().partition(|loss| all || loss.topic.as_deref().is_some_and(|topic| meta.holds(topic)));
+        *unwritten = rest;
+        taken.into()
+    }
+
+    /// Returns whether segments may be evicted.
+    pub(crate) fn evicts(&self) -> bool {
+        self.evict
+    }
+
+    /// Takes buffers that are configured no more, to be emptied and forgotten.
+    pub(crate) fn retire(&self, buffers: Vec<Arc<Buffer>>) {
+        self.retiring.lock().extend(buffers);
+    }
+
+    /// Remembers that a name in a folder is not durable yet.
+    pub(crate) fn new_name_in(&self, folder: PathBuf) {
+        self.folders.lock().insert(folder);
+    }
+}
+
+impl Inner {
+    pub(super) fn start_thread(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let thread = thread.map_err(|error| Error::new(Kind::Internal, format!("cannot start the thread '{name}'")).caused_by(error))?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    /// Starts the threads that look after the tape: one syncs, one completes recordings, one does the rest.
+    pub(super) fn start_upkeep(&self, tape: &Tape) -> Result<()> {
+        let works: [(&str, fn(&Tape)); 3] = [
+            ("tape-sync", |tape| tape.inner.sync_due()),
+            ("tape-turn", |tape| tape.inner.look_after()),
+            ("tape-keep", |tape| tape.inner.keeper.turn(tape)),
+        ];
+        for (name, work) in works {
+            let tape = tape.clone();
+            self.start_thread(name, move || {
+                while !tape.inner.rest(TURN) {
+                    work(&tape);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps, and returns whether the tape is stopping.
+    pub(super) fn rest(&self, duration: Duration) -> bool {
+        let mut asleep = self.upkeep.asleep.lock();
+        if !self.stopping.load(Ordering::Acquire) {
+            self.upkeep.wake.wait_for(&mut asleep, duration);
+        }
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Does once what the threads do.
+    pub(super) fn turn(&self, tape: &Tape) {
+        self.sync_due();
+        self.look_after();
+        self.keeper.turn(tape);
+    }
+
+    /// Syncs the buffers whose time has come.
+    fn sync_due(&self) {
+        let now_ns = self.clock.monotonic_ns();
+        let mut due = Vec::new();
+        {
+            let mut state = self.upkeep.state.lock();
+            for buffer in self.buffers.load().iter() {
+                // Half of the promised time is for filling a chunk, the other half for writing and syncing it.
+                let interval_ns = buffer.config.load().durability.map_or(SEAL_NS, |durability| durability.as_nanos() as i64 / 2);
+                let next_ns = state.due.entry(buffer.name.clone()).or_insert(now_ns);
+                if now_ns >= *next_ns {
+                    *next_ns = now_ns + interval_ns;
+                    due.push(buffer.clone());
+                }
+            }
+        }
+        if let Err(error) = self.sync(&due) {
+            self.losses.fail(error);
+        }
+    }
+
+    /// Makes everything durable that was accepted so far, in every buffer.
+    pub(super) fn sync_all(&self) -> Result<()> {
+        self.sync(&self.buffers.load_full())
+    }
+
+    fn sync(&self, buffers: &[Arc<Buffer>]) -> Result<()> {
+        if buffers.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.upkeep.sync_turn.lock();
+        let upto_ns = self.clock.utc_ns();
+        let gates: Vec<Arc<Gate>> = buffers.iter().map(|buffer| self.seal(buffer)).collect();
+        gates.iter().for_each(|gate| gate.wait());
+        let mut outcome = self.boot_file.lock().write(&*self.disk).map_err(|error| Error::io("cannot write the boot file", error));
+        if let Err(error) = self.write_latched() {
+            outcome = outcome.and(Err(Error::io("cannot write latched values", error)));
+        }
+        for buffer in buffers {
+            match self.sync_buffer(buffer) {
+                Ok(()) => buffer.counters.durable_until_ns.store(upto_ns, Ordering::Relaxed),
+                Err(error) => outcome = outcome.and(Err(Error::io(format!("buffer '{}' cannot be synced", buffer.name), error))),
+            }
+        }
+        outcome
+    }
+
+    fn sync_buffer(&self, buffer: &Arc<Buffer>) -> io::Result<()> {
+        let closed: Vec<Unsynced> = std::mem::take(&mut *buffer.unsynced.lock());
+        let mut outcome = Ok(());
+        let wanted = buffer.config.load().durability.is_some();
+        for lane in buffer.lanes.lock().clone() {
+            let syncer = match lane.open.lock().as_mut() {
+                Some(segment) => segment.unsynced(),
+                None => Ok(None),
+            };
+            let synced = syncer.and_then(|syncer| syncer.filter(|_| wanted).map_or(Ok(()), |syncer| syncer.sync()));
+            if let Err(error) = synced {
+                // What a failed sync leaves on the disk nobody knows: the next chunk goes into a new file.
+                self.submit(buffer, Job::Close(lane), 0);
+                outcome = Err(error);
+            }
+        }
+        for folder in std::mem::take(&mut *self.upkeep.folders.lock()) {
+            if let Err(error) = self.disk.sync_folder(&folder) {
+                self.upkeep.new_name_in(folder);
+                outcome = Err(error);
+            }
+        }
+        for Unsynced { meta, syncer } in closed {
+            match syncer.filter(|_| wanted).map_or(Ok(()), |syncer| syncer.sync()) {
+                Ok(()) => {
+                    if let Some(ram) = meta.ram.as_ref().filter(|ram| ram.is_wanted() && ram.has_file()) {
+                        ram.written.store(true, Ordering::Release);
+                    }
+                    self.keeper.closed(&meta);
+                }
+                Err(error) => {
+                    self.losses.add(unsynced_loss(&meta, &error));
+                    self.keeper.closed(&meta);
+                    outcome = Err(error);
+                }
+            }
+        }
+        outcome
+    }
+
+    fn look_after(&self) {
+        let now_ns = self.clock.monotonic_ns();
+        let (classify, metrics, floor) = {
+            let mut state = self.upkeep.state.lock();
+            let mut due = |last: fn(&mut State) -> &mut i64, every_ns: i64| {
+                let last = last(&mut state);
+                let seconds = (now_ns - *last) as f64 / 1e9;
+                (now_ns - *last >= every_ns).then(|| {
+                    *last = now_ns;
+                    seconds
+                })
+            };
+            (
+                due(|state| &mut state.classified_ns, CLASSIFY_NS),
+                due(|state| &mut state.metrics_ns, METRICS_NS),
+                due(|state| &mut state.floor_ns, CLASSIFY_NS),
+            )
+        };
+        self.follow_clock(now_ns);
+        self.close_old(now_ns);
+        self.tell_losses();
+        if let Some(seconds) = classify {
+            let mut rates = std::mem::take(&mut self.upkeep.state.lock().rates);
+            self.reclassify(seconds, &mut rates);
+            self.upkeep.state.lock().rates = rates;
+            let needs_saving = self.index.lock().needs_saving();
+            if let Some(path) = needs_saving {
+                let _ = self.index.lock().save(&*self.disk, &path);
+            }
+        }
+        for buffer in self.buffers.load().iter() {
+            self.drop_retired_slots(buffer);
+            if classify.is_some() {
+                self.evict(buffer);
+            }
+        }
+        self.finish_retired();
+        if floor.is_some() {
+            self.evict_latched();
+            self.keep_floor();
+        }
+        if metrics.is_some() {
+            self.write_metrics();
+        }
+    }
+
+    /// Closes segments that are old enough, also where no message comes any more.
+    fn close_old(&self, now_ns: i64) {
+        let age_ns = self.config.load().segment.age_ns;
+        for buffer in self.buffers.load().iter() {
+            for lane in buffer.lanes.lock().clone() {
+                let old = |segment: &lane::OpenSegment| now_ns - segment.opened_monotonic_ns >= age_ns;
+                if lane.open.try_lock().is_some_and(|open| open.as_ref().is_some_and(old)) {
+                    self.submit(buffer, Job::Close(lane), 0);
+                }
+            }
+        }
+    }
+
+    /// Notices when the wall clock was set: segments of before and after are kept apart, so that the former can be corrected.
+    fn follow_clock(&self, now_ns: i64) {
+        if self.clock.is_file() {
+            return;
+        }
+        let offset_ns = self.clock.utc_ns().saturating_sub(now_ns);
+        let step_ns = offset_ns.saturating_sub(std::mem::replace(&mut self.upkeep.state.lock().offset_ns, offset_ns));
+        if step_ns.saturating_abs() < CLOCK_STEP_NS {
+            return;
+        }
+        self.index.lock().set_boot_offset(self.boot, offset_ns);
+        for buffer in self.buffers.load().iter() {
+            let gate = self.seal(buffer);
+            for lane in buffer.lanes.lock().clone() {
+                self.submit(buffer, Job::Close(lane), 0);
+            }
+            gate.wait_for(TURN);
+        }
+        let direction = if step_ns > 0 { "forward" } else { "back" };
+        let message = format!("the clock was set {direction} by {}", time::format_duration(step_ns.saturating_abs()));
+        self.write_event("clock_step", &message, serde_json::json!({ "step_ns": step_ns }));
+    }
+
+    /// Tells of losses: to the index, to the segments, and on `/tapeloop/losses`.
+    fn tell_losses(&self) {
+        for loss in self.losses.take() {
+            self.index.lock().add_loss(loss.clone());
+            let own = loss.topic.as_deref().is_some_and(|topic| topic.starts_with("/tapeloop/"));
+            let mut unwritten = self.upkeep.unwritten.lock();
+            if unwritten.len() >= UNWRITTEN_LIMIT {
+                unwritten.pop_front();
+            }
+            unwritten.push_back(loss.clone());
+            drop(unwritten);
+            // A loss of what the recorder says of itself would only cause the next one.
+            if !own {
+                self.write_own("/tapeloop/losses", "tapeloop.Loss", &serde_json::to_value(&loss).unwrap_or_default());
+            }
+        }
+    }
+
+    /// Writes an event to `/tapeloop/events`.
+    pub(super) fn write_event(&self, kind: &str, message: &str, detail: serde_json::Value) {
+        let event = serde_json::json!({ "kind": kind, "message": message, "detail": detail, "device": self.device, "host": self.host });
+        self.write_own("/tapeloop/events", "tapeloop.Event", &event);
+    }
+
+    fn write_metrics(&self) {
+        let buffers: Vec<serde_json::Value> = self.buffers.load().iter().map(|buffer| {
+            let c = &buffer.counters;
+            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            serde_json::json!({
+                "name": &*buffer.name, "messages": load(&c.messages), "bytes": load(&c.bytes), "filtered": load(&c.filtered),
+                "lost_messages": load(&c.lost_messages), "written_bytes": load(&c.written_bytes), "queued_bytes": buffer.queue.bytes(),
+                "evicted_bytes": load(&c.evicted_bytes), "durable_until_ns": c.durable_until_ns.load(Ordering::Relaxed),
+            })
+        }).collect();
+        let (free, total) = self.disk.space(&self.root).unwrap_or((0, 0));
+        let metrics = serde_json::json!({ "buffers": buffers, "disk_free_bytes": free, "disk_total_bytes": total });
+        self.write_own("/tapeloop/metrics", "tapeloop.Metrics", &metrics);
+    }
+
+    /// Logs a message of the recorder itself.
+    fn write_own(&self, topic: &str, type_name: &str, value: &serde_json::Value) {
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let schema = recording::Schema { name: type_name.into(), encoding: "jsonschema".into(), data: bytes::Bytes::from_static(b"{\"type\":\"object\"}") };
+        let spec = ChannelSpec { topic: topic.into(), encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() };
+        let mut channels = self.channels.write();
+        let known = channels.by_topic.get(topic).and_then(|known| known.first()).cloned();
+        let Ok(channel) = known.map_or_else(|| self.add_channel(&mut channels, spec), Ok) else { return };
+        drop(channels);
+        let json = value.to_string();
+        let _ = self.accept(&channel, json.as_bytes().into(), Times::default());
+    }
+
+    /// Removes what is over the budget of a buffer.
+    pub(super) fn evict(&self, buffer: &Arc<Buffer>) {
+        if !self.upkeep.evict {
+            return;
+        }
+        let config = buffer.config.load();
+        let now_ns = self.clock.monotonic_ns();
+        let many = self.index.lock().count_of(&buffer.name) > EVICT_AT_ONCE;
+        if many && now_ns - buffer.evicted_ns.load(Ordering::Relaxed) < EVICT_NS {
+            return;
+        }
+        buffer.evicted_ns.store(now_ns, Ordering::Relaxed);
+        let open_bytes: u64 = super::view::open_segments(buffer).iter().map(|meta| meta.size_bytes).sum();
+        let size = config.size_bytes.unwrap_or_else(|| {
+            let total = self.disk.space(&self.root).map_or(u64::MAX, |(_, total)| total);
+            DEFAULT_DISK_BYTES.min(total / 10)
+        });
+        let utc_ns = self.clock.utc_ns();
+        let budget = Budget { oldest_ns: config.age_ns.map(|age_ns| utc_ns.saturating_sub(age_ns)), bytes: size.saturating_sub(open_bytes) };
+        let gone = {
+            let index = self.index.lock();
+            let mut candidates = Vec::new();
+            for meta in index.of(&buffer.name) {
+                let correction_ns = index.correction_ns(meta);
+                let being_written = meta.ram.as_ref().is_some_and(|ram| ram.is_wanted() && !ram.is_written());
+                if being_written || self.keeper.names(meta, correction_ns) && meta.ram.is_none() {
+                    continue;
+                }
+                // A file's times say nothing about age on the wall clock, nor the other way round.
+                let comparable = meta.file_clock == self.clock.is_file();
+                let end_ns = if comparable { meta.end_ns.saturating_add(correction_ns) } else { i64::MAX };
+                candidates.push(Candidate { meta, end_ns });
+            }
+            eviction::choose(&candidates, budget)
+        };
+        for meta in gone {
+            self.remove_segment(&meta);
+            buffer.counters.evicted_segments.fetch_add(1, Ordering::Relaxed);
+            buffer.counters.evicted_bytes.fetch_add(meta.size_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes a segment: first from the index, then from the disk.
+    pub(super) fn remove_segment(&self, meta: &Arc<SegmentMeta>) {
+        self.index.lock().remove(meta);
+        if meta.ram.is_some() {
+            return;
+        }
+        match self.disk.remove(&self.root.join(&*meta.key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.index.lock().put(meta.clone());
+                self.losses.fail(Error::io(format!("cannot evict {}", meta.key), error));
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns how many bytes of a disk of `total` stay free.
+    pub(super) fn floor_bytes(&self, total: u64) -> u64 {
+        self.config.load().floor_bytes.unwrap_or_else(|| (total / 20).min(1_000_000_000))
+    }
+
+    fn keep_floor(&self) {
+        let Ok((free, total)) = self.disk.space(&self.root) else { return };
+        let floor = self.floor_bytes(total);
+        if free >= floor {
+            self.upkeep.state.lock().floor_told = false;
+            return;
+        }
+        let freed = self.make_room(floor - free);
+        if freed < floor - free && !std::mem::replace(&mut self.upkeep.state.lock().floor_told, true) {
+            let message = format!("only {free} bytes of the disk are free, below the floor of {floor}, and there is nothing left to evict");
+            self.write_event("disk_floor", &message, serde_json::json!({ "free_bytes": free, "floor_bytes": floor }));
+        }
+    }
+
+    /// Evicts the oldest unnamed segments, of whatever buffer, until `needed` bytes are free; then gives up recordings.
+    pub(super) fn make_room(&self, needed: u64) -> u64 {
+        if !self.upkeep.evict {
+            return 0;
+        }
+        let mut freed = 0;
+        let mut segments = 0;
+        let mut given_up = Vec::new();
+        loop {
+            let oldest = {
+                let index = self.index.lock();
+                let unnamed = |meta: &&Arc<SegmentMeta>| {
+                    meta.ram.is_none() && meta.latched_since_ns.is_none() && !self.keeper.names(meta, index.correction_ns(meta))
+                };
+                let mut unnamed: Vec<&Arc<SegmentMeta>> = index.all().filter(unnamed).collect();
+                unnamed.sort_by_key(|meta| meta.end_ns.saturating_add(index.correction_ns(meta)));
+                let mut bytes = 0;
+                let enough = |meta: &&&Arc<SegmentMeta>| {
+                    let before = bytes;
+                    bytes += meta.size_bytes;
+                    before < needed - freed
+                };
+                unnamed.iter().take_while(enough).map(|meta| Arc::clone(meta)).collect::<Vec<_>>()
+            };
+            for meta in &oldest {
+                self.remove_segment(meta);
+                freed += meta.size_bytes;
+                segments += 1;
+            }
+            if freed >= needed {
+                break;
+            }
+            match self.keeper.give_up_one() {
+                Some(recording) => given_up.push(recording),
+                None => break,
+            }
+        }
+        if segments > 0 || !given_up.is_empty() {
+            let message = match given_up.as_slice() {
+                [] => format!("the disk is full: {segments} unnamed segments ({freed} bytes) were evicted before their time"),
+                names => format!("the disk is full: recordings were given up: {}", names.join(", ")),
+            };
+            let detail = serde_json::json!({ "freed_bytes": freed, "segments": segments, "recordings": given_up });
+            self.write_event("disk_full", &message, detail);
+        }
+        freed
+    }
+
+    /// Empties buffers that are configured no more, and stops their writers.
+    fn finish_retired(&self) {
+        for buffer in std::mem::take(&mut *self.upkeep.retiring.lock()) {
+            self.end_buffer(&buffer);
+            if let Err(error) = self.sync_buffer(&buffer) {
+                self.losses.fail(Error::io(format!("buffer '{}' cannot be synced", buffer.name), error));
+            }
+        }
+    }
+
+    fn end_buffer(&self, buffer: &Arc<Buffer>) {
+        self.seal(buffer).wait();
+        for lane in buffer.lanes.lock().clone() {
+            self.submit(buffer, Job::Close(lane), 0);
+        }
+        let gate = Arc::new(Gate::default());
+        self.submit(buffer, Job::Barrier(gate.clone()), 0);
+        gate.wait();
+        buffer.queue.close();
+    }
+
+    /// Ends everything.
+    pub(super) fn close_all(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.tell_losses();
+        self.stopping.store(true, Ordering::Release);
+        {
+            let _asleep = self.upkeep.asleep.lock();
+            self.upkeep.wake.notify_all();
+        }
+        let outcome = self.sync_all();
+        let buffers = self.buffers.load_full();
+        for buffer in buffers.iter() {
+            self.end_buffer(buffer);
+        }
+        self.finish_retired();
+        let synced = buffers.iter().try_for_each(|buffer| self.sync_buffer(buffer)).map_err(|error| Error::io("cannot sync the tape", error));
+        let here = std::thread::current().id();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.thread().id() != here {
+                let _ = thread.join();
+            }
+        }
+        let _ = self.index.lock().save(&*self.disk, &super::open::index_path(&self.root));
+        outcome.and(synced).and(self.losses.take_error())
+    }
+}
+
+fn unsynced_loss(meta: &SegmentMeta, error: &io::Error) -> Loss {
+    Loss {
+        topic: None,
+        start_ns: Some(meta.start_ns),
+        end_ns: Some(meta.end_ns),
+        messages: None,
+        bytes: None,
+        reason: format!("disk: {error} (sync of {}); what it holds may be incomplete after a power cut", meta.key),
+    }
+}

@@ -1,0 +1,217 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use recording::{Kind, Schema};
+use robot::agent::{Agent, AgentOptions};
+use robot::clock::{Clock, SystemClock};
+use robot::{ChannelSpec, Leave, Times};
+
+use super::{Place, exists, log, numbers, stop, text_channel, until};
+
+#[test]
+fn what_clients_have_logged_when_the_agent_ends_is_on_disk() {
+    let place = Place::new();
+    let agent = place.start();
+    let clients: Vec<_> = (0..4).map(|i| place.client(&format!("client-{i}"))).collect();
+    let ends = AtomicBool::new(false);
+    let counts: Vec<usize> = std::thread::scope(|scope| {
+        let logging: Vec<_> = clients
+            .iter()
+            .enumerate()
+            .map(|(i, client)| {
+                let channel = text_channel(client, &format!("/client/{i}"));
+                let ends = &ends;
+                // Logs until the agent is gone; returns how many messages were accepted.
+                scope.spawn(move || {
+                    let mut accepted = 0;
+                    while log(&channel, &accepted.to_string()).is_ok() {
+                        accepted += 1;
+                        if accepted % 100 == 0 && !ends.load(Ordering::Relaxed) {
+                            std::thread::yield_now();
+                        }
+                    }
+                    accepted
+                })
+            })
+            .collect();
+        until("there is something to lose", || agent.tape().status().buffers[0].messages > 10_000);
+        let began_ns = SystemClock.monotonic_ns();
+        stop(agent);
+        ends.store(true, Ordering::Relaxed);
+        let took_ns = SystemClock.monotonic_ns() - began_ns;
+        assert!(took_ns < 2_000_000_000, "{took_ns} ns");
+        logging.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (i, accepted) in counts.into_iter().enumerate() {
+        let read = place.payloads(&format!("/client/{i}"));
+        assert_eq!(read.len(), accepted, "client {i}");
+        assert_eq!(read, numbers(0..accepted));
+    }
+    assert!(!exists(&place.socket()));
+}
+
+#[test]
+fn a_client_finds_an_agent_that_was_away_and_tells_what_was_lost() {
+    let place = Place::new();
+    let agent = place.start();
+    let client = place.client("patient");
+    let channel = text_channel(&client, "/imu");
+    let schema = Arc::new(Schema { name: "Map".into(), encoding: "jsonschema".into(), data: b"{}".to_vec().into() });
+    let latched = |topic: &str| ChannelSpec {
+        topic: topic.into(),
+        encoding: "json".into(),
+        schema: Some(schema.clone()),
+        latched: true,
+        ..ChannelSpec::default()
+    };
+    let map = client.channel(latched("/map")).unwrap();
+    map.log(b"\"old\"".as_slice().into(), Times::default()).unwrap();
+    map.log(b"\"new\"".as_slice().into(), Times { log_time_ns: None, publish_time_ns: Some(77) }).unwrap();
+    log(&channel, "before").unwrap();
+    stop(agent);
+
+    // The end of the agent is told once, by a call that did not record anything.
+    until("the end is heard", || log(&channel, "nowhere").is_err());
+    let lost = 500;
+    for _ in 0..lost {
+        let error = log(&channel, "nowhere").unwrap_err();
+        assert!(error.is_retryable() && error.message().starts_with("the agent is away"), "{error}");
+    }
+    assert!(client.status().is_err() && client.flush().is_err());
+
+    let agent = place.start();
+    until("the agent is found", || log(&channel, "after").is_ok());
+    // The topic that is opened while nobody is there, and the ones from before, all work.
+    client.flush().unwrap();
+    client.close().unwrap();
+    stop(agent);
+    assert_eq!(place.payloads("/imu"), ["before", "after"]);
+    let messages: Vec<_> = place.messages().into_iter().filter(|message| message.topic.name == "/map").collect();
+    let texts: Vec<_> = messages.iter().map(|message| (message.data.to_vec(), message.publish_time_ns == 77)).collect();
+    assert_eq!(texts, [(b"\"old\"".to_vec(), false), (b"\"new\"".to_vec(), true), (b"\"new\"".to_vec(), true)]);
+    let info = recording::read::open(&place.root()).unwrap().info().unwrap();
+    let told: u64 = info.losses.iter().filter(|loss| loss.reason == "the agent was away").filter_map(|loss| loss.messages).sum();
+    assert!(told >= lost && info.losses.iter().any(|loss| loss.topic.as_deref() == Some("/imu")), "{:?}", info.losses);
+}
+
+#[test]
+fn a_channel_can_be_opened_while_the_agent_is_away() {
+    let place = Place::new();
+    let agent = place.start();
+    let client = place.client("patient");
+    let known = text_channel(&client, "/known");
+    stop(agent);
+    until("the end is heard", || log(&known, "x").is_err());
+    let channel = text_channel(&client, "/new");
+    let agent = place.start();
+    until("the agent is found", || log(&channel, "hello").is_ok());
+    client.close().unwrap();
+    stop(agent);
+    assert_eq!(place.payloads("/new"), ["hello"]);
+}
+
+#[test]
+fn dropping_a_client_sends_what_it_has() {
+    let place = Place::new();
+    let agent = place.start();
+    {
+        let client = place.client("brief");
+        let channel = text_channel(&client, "/brief");
+        for number in numbers(0..50) {
+            log(&channel, &number).unwrap();
+        }
+    }
+    until("it is gone", || agent.tape().status().buffers[0].messages >= 50);
+    stop(agent);
+    assert_eq!(place.payloads("/brief"), numbers(0..50));
+}
+
+#[test]
+fn a_closed_client_takes_nothing() {
+    let place = Place::new();
+    let _agent = place.start();
+    let client = place.client("closed");
+    let channel = text_channel(&client, "/closed");
+    client.close().unwrap();
+    assert_eq!(log(&channel, "x").unwrap_err().message(), "this client was closed: make a new one");
+}
+
+#[test]
+fn many_threads_share_a_client() {
+    let place = Place::new();
+    let agent = place.start();
+    let client = place.client("shared");
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let channel = text_channel(&client, &format!("/thread/{thread}"));
+            scope.spawn(move || {
+                for number in numbers(0..2000) {
+                    log(&channel, &number).unwrap();
+                    if number.ends_with("00") {
+                        channel.log(vec![0u8; 100_000].as_slice().into(), Times::default()).unwrap();
+                    }
+                }
+            });
+        }
+        scope.spawn(|| (0..20).for_each(|_| client.flush().unwrap()));
+    });
+    client.close().unwrap();
+    stop(agent);
+    for thread in 0..4 {
+        let small: Vec<String> = place.payloads(&format!("/thread/{thread}")).into_iter().filter(|text| text.len() < 10).collect();
+        assert_eq!(small, numbers(0..2000));
+    }
+}
+
+#[test]
+fn ten_thousand_topics_pass() {
+    let place = Place::new();
+    let agent = place.start();
+    let client = place.client("many");
+    let channels: Vec<_> = (0..10_000).map(|i| text_channel(&client, &format!("/topic/{i}"))).collect();
+    for channel in &channels {
+        log(channel, "x").unwrap();
+    }
+    client.flush().unwrap();
+    assert_eq!(client.status().unwrap().lost_messages, 0);
+    assert!(client.status().unwrap().channels >= 10_000);
+    stop(agent);
+}
+
+#[test]
+fn two_agents_on_one_machine_work_and_never_share() {
+    let (place, other) = (Place::new(), Place::new());
+    let (agent, second) = (place.start(), other.start());
+    for (place, text) in [(&place, "first"), (&other, "second")] {
+        let client = place.client("both");
+        log(&text_channel(&client, "/who"), text).unwrap();
+        client.close().unwrap();
+    }
+    let refused = |options: AgentOptions| Agent::start(options).err().unwrap();
+    let same_socket = refused(AgentOptions { data: Some(other.root()), ..place.options() });
+    assert_eq!(same_socket.kind(), Kind::Conflict);
+    assert!(same_socket.message().contains("listens there already; a second one needs its own --socket, --data and --http"), "{same_socket}");
+    let same_tape = refused(AgentOptions { socket: Some(place.folder.path().join("b.sock")), ..place.options() });
+    assert_eq!(same_tape.kind(), Kind::Conflict, "{same_tape}");
+    let same_port = refused(AgentOptions { http: agent.about().http.clone(), ..Place::new().options() });
+    assert!(same_port.message().contains("choose another port with --http"), "{same_port}");
+    stop(agent);
+    stop(second);
+    assert_eq!((place.payloads("/who"), other.payloads("/who")), (vec!["first".to_owned()], vec!["second".to_owned()]));
+}
+
+#[test]
+fn what_drives_an_agent_ends_it() {
+    let place = Place::new();
+    let drive: robot::agent::Drive = Box::new(|tape, stop| {
+        let channel = tape.channel(ChannelSpec { topic: "/driven".into(), encoding: "text".into(), ..ChannelSpec::default() })?;
+        tape.append(&channel, b"hello".as_slice().into(), Times::default())?;
+        assert!(!stop.is_set());
+        Ok(())
+    });
+    robot::agent::run(AgentOptions { drive: Some(drive), leave: Leave::CutShort, ..place.options() }).unwrap();
+    assert_eq!(place.payloads("/driven"), ["hello"]);
+    let failing: robot::agent::Drive = Box::new(|_, _| Err(recording::Error::invalid("no such file: x.mcap")));
+    let error = robot::agent::run(AgentOptions { drive: Some(failing), ..place.options() }).unwrap_err();
+    assert_eq!(error.message(), "no such file: x.mcap");
+}
