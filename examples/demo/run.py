@@ -106,7 +106,9 @@ class Tapeloop:
         command = [str(self.folder / "tapeloop"), *arguments]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
-            raise DemoFailedError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+            raise DemoFailedError(
+                f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
+            )
         return done.stdout
 
     def json(self, *arguments: str) -> Any:
@@ -143,7 +145,9 @@ class Tapeloop:
                 print(f"   {line}", end="", flush=True)
                 moments.update({said: line.split()[0] for _, said, *_ in INCIDENTS if said in line})
         if rover.returncode != 0 or len(moments) != len(INCIDENTS):
-            raise DemoFailedError(f"the rover ended with {rover.returncode} after {len(moments)} of {len(INCIDENTS)} incidents")
+            raise DemoFailedError(
+                f"the rover ended with {rover.returncode} after {len(moments)} of {len(INCIDENTS)} incidents"
+            )
         return moments
 
     def keep(self, why: str, at: str, before: str, after: str) -> str:
@@ -208,7 +212,9 @@ def check_recording(tapeloop: Tapeloop, manifest: dict[str, Any]) -> None:
         raise DemoFailedError(f"{manifest['recording']} has no {', '.join(absent)}")
     seconds = (info["end_ns"] - info["start_ns"]) / 1e9
     if not 0.98 < counts["/imu"] / (200 * seconds) < 1.02 or info["losses"]:
-        raise DemoFailedError(f"{manifest['recording']} has {counts['/imu']} of /imu in {seconds:.1f} s, and lost {info['losses']}")
+        raise DemoFailedError(
+            f"{manifest['recording']} has {counts['/imu']} of /imu in {seconds:.1f} s, and lost {info['losses']}"
+        )
 
 
 def sharing(manifests: list[dict[str, Any]]) -> str:

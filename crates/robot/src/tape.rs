@@ -91,6 +91,8 @@ pub(crate) struct Inner {
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     stopping: AtomicBool,
     closed: AtomicBool,
+    /// How many calls of `accept` are under way: a tape is closed when there are none.
+    accepting: AtomicU64,
     lock: open::Lock,
 }
 
@@ -146,11 +148,18 @@ impl Tape {
         if let Some(channel) = known(&self.inner.channels.read()) {
             return Ok(channel);
         }
-        let mut channels = self.inner.channels.write();
-        match known(&channels) {
-            Some(channel) => Ok(channel),
-            None => self.inner.add_channel(&mut channels, spec),
+        let channel = {
+            let mut channels = self.inner.channels.write();
+            match known(&channels) {
+                Some(channel) => return Ok(channel),
+                None => self.inner.add_channel(&mut channels, spec)?,
+            }
+        };
+        if !channel.is_recorded() {
+            let topic = &channel.spec.topic;
+            self.report_event("unwanted_topic", &format!("no buffer holds '{topic}': it is not recorded"), serde_json::json!({ "topic": topic }));
         }
+        Ok(channel)
     }
 
     /// Accepts a message into every buffer that wants it, and returns its append sequence.
@@ -224,17 +233,25 @@ impl Tape {
 impl Inner {
     /// Accepts a message; what an earlier write met stays for the next call of a program.
     fn accept(&self, channel: &Channel, payload: Payload<'_>, times: Times) -> Result<u64> {
+        self.accepting.fetch_add(1, Ordering::SeqCst);
+        let accepted = if self.closed.load(Ordering::SeqCst) {
+            Err(Error::unavailable("the tape is closed"))
+        } else {
+            self.hold(channel, payload, times)
+        };
+        self.accepting.fetch_sub(1, Ordering::Release);
+        accepted
+    }
+
+    fn hold(&self, channel: &Channel, payload: Payload<'_>, times: Times) -> Result<u64> {
         let length = payload.as_slice().len();
-        let log_time_ns = times.log_time_ns.unwrap_or_else(|| self.clock.utc_ns());
+        let log_time_ns = times.log_time_ns.unwrap_or_else(|| self.utc_ns());
         let publish_time_ns = times.publish_time_ns.unwrap_or(log_time_ns);
         if log_time_ns < 0 || publish_time_ns < 0 {
             return Err(Error::invalid(format!("time {} ns is before 1970, which MCAP cannot hold", log_time_ns.min(publish_time_ns))));
         }
         if length > MESSAGE_LIMIT {
             return Err(Error::invalid(format!("message of {length} bytes on '{}'; at most {MESSAGE_LIMIT}", channel.spec.topic)));
-        }
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(Error::unavailable("the tape is closed"));
         }
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let stamp = Stamp { sequence, log_time_ns, publish_time_ns };
@@ -256,7 +273,7 @@ impl Inner {
                 self.submit(&route.buffer, job, length as u64);
             } else {
                 let slot = route.slot.load();
-                slot.push(route.channel_id, stamp, &payload, || route.buffer.empty_chunk(), |full| {
+                slot.push(route.channel_id, stamp, &payload, |size| route.buffer.empty_chunk(size), |full| {
                     let bytes = full.chunk.size() as u64;
                     self.submit(&route.buffer, Job::Chunk(full), bytes);
                 });
@@ -269,6 +286,16 @@ impl Inner {
             self.clock.heard(log_time_ns);
         }
         Ok(sequence)
+    }
+
+    /// Returns what the wall clock says; if it was set, segments of before and after are kept apart first.
+    #[inline]
+    fn utc_ns(&self) -> i64 {
+        let utc_ns = self.clock.utc_ns();
+        if self.upkeep.is_far_from_last(utc_ns) {
+            self.follow_clock();
+        }
+        utc_ns
     }
 
     /// Hands everything that was accepted to the writers and waits until they are done with it, up to `patience`.

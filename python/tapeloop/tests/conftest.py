@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 import pytest
 from mcap.reader import make_reader
 
-import tapeloop as tl
+# `python -m pytest` in this folder would import the sources, which have no extension module; the wheel is what is tested.
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parents[1]]
+
+import tapeloop as tl  # noqa: E402
 
 
 @dataclass

@@ -164,8 +164,15 @@ def test_a_multi_array_is_aligned_as_ros_aligns_it(rec: tl.Recorder) -> None:
     rec.log("/array", np.array([1.5, 2.5]))
     (message,) = rec.save(before="1 h")["/array"]
     # one dimension: "dim0", size 2, stride 2; offset 0; two doubles, aligned to 8 from behind the header
-    expected = struct.pack("<4xI I5s3x II I I4x dd".replace(" ", ""), 1, 5, b"dim0\0", 2, 2, 0, 2, 1.5, 2.5)
-    assert message.data == b"\0\1\0\0" + expected[4:]
+    layout = struct.pack("<II5s3xIII", 1, 5, b"dim0\0", 2, 2, 0)
+    assert message.data == b"\0\1\0\0" + layout + struct.pack("<Idd", 2, 1.5, 2.5)
+
+
+def test_doubles_are_padded_where_they_must_be(rec: tl.Recorder) -> None:
+    rec.log("/array", np.array(2.5))
+    (message,) = rec.save(before="1 h")["/array"]
+    # no dimension, offset 0, one double: 12 bytes, then 4 of padding
+    assert message.data == b"\0\1\0\0" + struct.pack("<III4xd", 0, 0, 1, 2.5)
 
 
 @pytest.mark.parametrize("dtype", ["c16", "f2", "M8[ns]", "O", "U3", "V4", ">i4"])

@@ -39,7 +39,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let receiver = UnixDatagram::bind(&path).unwrap();
-        send(path.as_os_str().to_owned().as_ref(), "READY=1").unwrap();
+        send(&path.clone().into_os_string(), "READY=1").unwrap();
         let mut buffer = [0; 100];
         let count = receiver.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..count], b"READY=1");

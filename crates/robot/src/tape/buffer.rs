@@ -20,6 +20,8 @@ use crate::config::{BufferConfig, Place};
 
 /// How many empty chunk buffers are kept for the next chunks.
 const POOL_LIMIT: usize = 4;
+/// What a topic with chunks of its own in shared segments fills between two syncs.
+const OWN_CHUNK_SIZE: usize = 128 << 10;
 /// How many busy topics of one buffer may have segments of their own at a time.
 pub(crate) const OWN_LANES_LIMIT: usize = 64;
 
@@ -81,7 +83,7 @@ pub(crate) struct Gate {
 impl Buffer {
     pub(crate) fn new(config: BufferConfig, next_number: u64) -> Arc<Self> {
         let lane = Lane::new(false);
-        let shared = Arc::new(Slot::new(lane.clone()));
+        let shared = Arc::new(Slot::new(lane.clone(), CHUNK_SIZE));
         Arc::new(Self {
             name: config.name.as_str().into(),
             config: ArcSwap::from_pointee(config),
@@ -106,8 +108,11 @@ impl Buffer {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Returns an empty buffer for a chunk.
-    pub(crate) fn empty_chunk(&self) -> Vec<u8> {
+    /// Returns an empty buffer for a chunk of an expected size.
+    pub(crate) fn empty_chunk(&self, expected: usize) -> Vec<u8> {
+        if expected < CHUNK_SIZE {
+            return Vec::with_capacity(expected);
+        }
         // A message below the limit of large ones may still be added to a chunk that is almost full.
         self.pool.lock().pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_SIZE + LARGE_PAYLOAD))
     }
@@ -130,7 +135,8 @@ impl Buffer {
         } else {
             self.shared.lane.clone()
         };
-        let slot = Arc::new(Slot::new(lane));
+        let expected = if own_lane { CHUNK_SIZE } else { OWN_CHUNK_SIZE };
+        let slot = Arc::new(Slot::new(lane, expected));
         self.slots.lock().push(slot.clone());
         slot
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -126,6 +126,10 @@ pub(crate) struct Route {
     pub(crate) slot: ArcSwap<Slot>,
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) transform: Option<Arc<dyn Transform>>,
+    /// The channel's own id, for messages that cannot be transformed.
+    pub(crate) raw_channel_id: u16,
+    /// Whether it was told that some cannot.
+    pub(crate) told: AtomicBool,
     /// How busy the channel was when its slot was chosen.
     pub(crate) class: super::lane::ClassCell,
 }

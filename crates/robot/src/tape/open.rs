@@ -130,6 +130,7 @@ impl Tape {
                 threads: Mutex::default(),
                 stopping: AtomicBool::new(false),
                 closed: AtomicBool::new(false),
+                accepting: AtomicU64::new(0),
                 lock,
             }),
         };
@@ -271,6 +272,7 @@ impl Found {
             Ok(Some(recovered)) => {
                 self.repaired += usize::from(recovered.repaired);
                 self.losses.extend(recovered.losses);
+                self.unreadable.extend(recovered.unrepaired);
                 self.index.put(Arc::new(recovered.meta));
                 Ok(true)
             }

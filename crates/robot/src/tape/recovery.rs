@@ -19,7 +19,7 @@ use recording::mcap::segment::{Definition, SegmentWriter};
 use recording::mcap::write::PREFIX_LENGTH;
 use recording::mcap::{decompress, linear, record};
 use recording::source::ReadAt;
-use recording::{Error, Loss, Result};
+use recording::{Error, Kind, Loss, Result};
 
 use super::disk::{Disk, DiskFile};
 use super::lane::{SEGMENT_FORMAT, end_metadata};
@@ -30,6 +30,8 @@ pub(crate) struct Recovered {
     pub(crate) meta: SegmentMeta,
     pub(crate) losses: Vec<Loss>,
     pub(crate) repaired: bool,
+    /// Why it could not be repaired.
+    pub(crate) unrepaired: Option<String>,
 }
 
 /// Looks at a segment's file and closes it if it is open; `None` if there is no message in it, so that it can go.
@@ -46,24 +48,38 @@ pub(crate) fn recover(
 ) -> Result<Option<Recovered>> {
     let failed = |error| Error::io(format!("cannot read {}", path.display()), error);
     let source = disk.open_read(path).map_err(failed)?;
-    if let Some(outline) = scan::outline(&*source, known)? {
-        return Ok(Some(Recovered { meta: meta_of(&outline, key, name, source.len().map_err(failed)?, sets)?, losses: vec![], repaired: false }));
+    let size_bytes = source.len().map_err(failed)?;
+    if size_bytes == 0 {
+        return Ok(None);
     }
-    let scan = match scan::scan_with(&*source, known) {
-        Err(error) if error.kind() == recording::Kind::Invalid => return Ok(None),
-        scan => scan?,
+    let not_ours = |error: Error| match error.kind() {
+        // Somebody else's file, or one of which nothing is left: it stays for a person to look at.
+        Kind::Invalid => Error::corrupt(format!("no segment can be read in {}", path.display())).caused_by(error),
+        _ => error,
     };
+    if let Some(outline) = scan::outline(&*source, known).map_err(not_ours)? {
+        let meta = meta_of(&outline, key, name, size_bytes, sets)?;
+        return Ok(Some(Recovered { meta, losses: Vec::new(), repaired: false, unrepaired: None }));
+    }
+    let scan = scan::scan_with(&*source, known).map_err(not_ours)?;
     if scan.chunks.is_empty() {
         return Ok(if scan.losses.is_empty() { None } else { Some(lost_whole(scan, key, name, sets)) });
     }
-    let mut meta = meta_of(&scan, key, name, source.len().map_err(failed)?, sets)?;
-    let losses: Vec<Loss> = scan.losses.clone();
-    let repaired = !scan.closed;
-    if repaired {
-        let repair = || if can_go_on(&scan) { go_on(disk, path, &*source, &scan, &losses) } else { rewrite(disk, path, &*source, &scan, &losses) };
-        meta.size_bytes = repair().map_err(|error| Error::io(format!("cannot repair {}", path.display()), error))?;
+    let mut recovered =
+        Recovered { meta: meta_of(&scan, key, name, size_bytes, sets)?, losses: scan.losses.clone(), repaired: false, unrepaired: None };
+    if !scan.closed {
+        let losses = &recovered.losses;
+        let repair = || if can_go_on(&scan) { go_on(disk, path, &*source, &scan, losses) } else { rewrite(disk, path, &*source, &scan, losses) };
+        match repair() {
+            Ok(size_bytes) => {
+                recovered.meta.size_bytes = size_bytes;
+                recovered.repaired = true;
+            }
+            // Readers salvage it as it is.
+            Err(error) => recovered.unrepaired = Some(format!("cannot repair {}: {error}", path.display())),
+        }
     }
-    Ok(Some(Recovered { meta, losses, repaired }))
+    Ok(Some(recovered))
 }
 
 fn lost_whole(scan: Scan, key: &str, name: SegmentName, sets: &mut TopicSets) -> Recovered {
@@ -81,7 +97,7 @@ fn lost_whole(scan: Scan, key: &str, name: SegmentName, sets: &mut TopicSets) ->
         latched_since_ns: None,
         closed: true,
     };
-    Recovered { meta, losses: scan.losses, repaired: false }
+    Recovered { meta, losses: scan.losses, repaired: false, unrepaired: None }
 }
 
 fn meta_of(scan: &Scan, key: &str, name: SegmentName, size_bytes: u64, sets: &mut TopicSets) -> Result<SegmentMeta> {

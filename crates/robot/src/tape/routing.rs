@@ -3,6 +3,7 @@
 //! **Invariant:** a channel has at most one route into a buffer, and routes follow the order of the buffers.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use recording::mcap::segment::Definition;
@@ -81,6 +82,8 @@ impl Inner {
                 slot: ArcSwap::new(buffer.shared.clone()),
                 rate_limit: config.min_interval_ns.map(RateLimit::new),
                 transform,
+                raw_channel_id: channel.definition.channel_id,
+                told: AtomicBool::new(false),
                 class: ClassCell::default(),
             }));
         }

@@ -20,6 +20,8 @@ pub(crate) const CHUNK_SIZE: usize = 768 << 10;
 /// A chunk under construction, of one lane.
 pub(crate) struct Slot {
     pub(crate) lane: Arc<Lane>,
+    /// How many bytes its chunks are expected to have.
+    expected: usize,
     chunk: Mutex<Filling>,
 }
 
@@ -39,18 +41,18 @@ pub(crate) struct FullChunk {
 }
 
 impl Slot {
-    pub(crate) fn new(lane: Arc<Lane>) -> Self {
-        Self { lane, chunk: Mutex::new(Filling::default()) }
+    pub(crate) fn new(lane: Arc<Lane>, expected: usize) -> Self {
+        Self { lane, expected, chunk: Mutex::new(Filling::default()) }
     }
 
-    /// Adds a message; `submit` takes a chunk that is full now, and `buffer` gives an empty one to build in.
+    /// Adds a message; `submit` takes a chunk that is full now, and `buffer` gives an empty one to build in, of an expected size.
     #[inline]
     pub(crate) fn push(
         &self,
         channel_id: u16,
         stamp: Stamp,
         payload: &Payload<'_>,
-        buffer: impl FnOnce() -> Vec<u8>,
+        buffer: impl FnOnce(usize) -> Vec<u8>,
         submit: impl FnOnce(FullChunk),
     ) {
         let (log_time, publish_time, sequence) = (stamp.log_time_ns as u64, stamp.publish_time_ns as u64, stamp.sequence as u32);
@@ -62,7 +64,7 @@ impl Slot {
         }
         let mut filling = self.chunk.lock();
         if filling.chunk.is_empty() {
-            filling.chunk = ChunkBuilder::with_buffer(buffer());
+            filling.chunk = ChunkBuilder::with_buffer(buffer(self.expected));
             filling.first_sequence = stamp.sequence;
         }
         filling.chunk.push(channel_id, sequence, log_time, publish_time, payload.as_slice());

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -19,7 +19,7 @@ use super::index::CLOCK_STEP_NS;
 use super::segment::SegmentMeta;
 use super::{Inner, Tape, lane};
 use crate::clock::Clock;
-use crate::config::DEFAULT_DISK_BYTES;
+use crate::config::{DEFAULT_DISK_BYTES, LATCHED_BUFFER};
 
 /// How often the tape looks after itself.
 const TURN: Duration = Duration::from_millis(100);
@@ -29,10 +29,14 @@ const CLASSIFY_NS: i64 = time::SECOND_NS;
 const EVICT_AT_ONCE: usize = 512;
 /// so often.
 const EVICT_NS: i64 = 100_000_000;
+/// How long segments of buffers that are configured no more stay, unless the disk gets full.
+const UNCONFIGURED_NS: i64 = 7 * 86_400 * time::SECOND_NS;
 /// How often metrics are written to `/tapeloop/metrics`.
 const METRICS_NS: i64 = 10 * time::SECOND_NS;
 /// How often chunks are closed in a buffer that is never synced.
 const SEAL_NS: i64 = time::SECOND_NS;
+/// The wall clock is looked at every [`TURN`]; a message that finds it further away looks again.
+const FAR_NS: u64 = 1_000_000_000;
 /// How many losses wait for a segment to be written into.
 const UNWRITTEN_LIMIT: usize = 10_000;
 
@@ -46,6 +50,7 @@ pub(crate) struct Upkeep {
     wake: Condvar,
     asleep: Mutex<bool>,
     evict: bool,
+    last_utc_ns: AtomicI64,
 }
 
 struct State {
@@ -78,7 +83,14 @@ impl Upkeep {
             wake: Condvar::new(),
             asleep: Mutex::default(),
             evict,
+            last_utc_ns: AtomicI64::new(clock.utc_ns()),
         }
+    }
+
+    /// Returns whether the wall clock is so far from where it was at the last look that it may have been set.
+    #[inline]
+    pub(crate) fn is_far_from_last(&self, utc_ns: i64) -> bool {
+        utc_ns.abs_diff(self.last_utc_ns.load(Ordering::Relaxed)) > FAR_NS
     }
 
     /// Takes the losses that belong into a segment that ends now: those of its topics, and those nobody can place.
@@ -254,7 +266,7 @@ impl Inner {
                 due(|state| &mut state.floor_ns, CLASSIFY_NS),
             )
         };
-        self.follow_clock(now_ns);
+        self.follow_clock();
         self.close_old(now_ns);
         self.tell_losses();
         if let Some(seconds) = classify {
@@ -271,6 +283,9 @@ impl Inner {
             if classify.is_some() {
                 self.evict(buffer);
             }
+        }
+        if classify.is_some() {
+            self.evict_unconfigured();
         }
         self.finish_retired();
         if floor.is_some() {
@@ -296,11 +311,13 @@ impl Inner {
     }
 
     /// Notices when the wall clock was set: segments of before and after are kept apart, so that the former can be corrected.
-    fn follow_clock(&self, now_ns: i64) {
+    pub(super) fn follow_clock(&self) {
+        let (utc_ns, now_ns) = (self.clock.utc_ns(), self.clock.monotonic_ns());
+        self.upkeep.last_utc_ns.store(utc_ns, Ordering::Relaxed);
         if self.clock.is_file() {
             return;
         }
-        let offset_ns = self.clock.utc_ns().saturating_sub(now_ns);
+        let offset_ns = utc_ns.saturating_sub(now_ns);
         let step_ns = offset_ns.saturating_sub(std::mem::replace(&mut self.upkeep.state.lock().offset_ns, offset_ns));
         if step_ns.saturating_abs() < CLOCK_STEP_NS {
             return;
@@ -359,9 +376,6 @@ impl Inner {
 
     /// Logs a message of the recorder itself.
     fn write_own(&self, topic: &str, type_name: &str, value: &serde_json::Value) {
-        if self.closed.load(Ordering::Relaxed) {
-            return;
-        }
         let schema = recording::Schema { name: type_name.into(), encoding: "jsonschema".into(), data: bytes::Bytes::from_static(b"{\"type\":\"object\"}") };
         let spec = ChannelSpec { topic: topic.into(), encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() };
         let mut channels = self.channels.write();
@@ -370,6 +384,26 @@ impl Inner {
         drop(channels);
         let json = value.to_string();
         let _ = self.accept(&channel, json.as_bytes().into(), Times::default());
+    }
+
+    /// Removes old segments of buffers that are configured no more.
+    fn evict_unconfigured(&self) {
+        if !self.upkeep.evict {
+            return;
+        }
+        let active = self.buffers.load();
+        let oldest_ns = self.clock.utc_ns().saturating_sub(UNCONFIGURED_NS);
+        let gone: Vec<Arc<SegmentMeta>> = {
+            let index = self.index.lock();
+            let unconfigured = |name: &&Arc<str>| &***name != LATCHED_BUFFER && !active.iter().any(|buffer| buffer.name == **name);
+            let old = |meta: &&Arc<SegmentMeta>| {
+                let correction_ns = index.correction_ns(meta);
+                let comparable = meta.file_clock == self.clock.is_file();
+                comparable && meta.end_ns.saturating_add(correction_ns) < oldest_ns && !self.keeper.names(meta, correction_ns)
+            };
+            index.buffers().filter(unconfigured).flat_map(|name| index.of(name)).filter(old).cloned().collect()
+        };
+        gone.iter().for_each(|meta| self.remove_segment(meta));
     }
 
     /// Removes what is over the budget of a buffer.
@@ -522,12 +556,16 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.tell_losses();
+        // A call that began before is still counted on; it may wait for room in a queue.
+        while self.accepting.load(Ordering::SeqCst) > 0 {
+            self.rest(TURN / 100);
+        }
         self.stopping.store(true, Ordering::Release);
         {
             let _asleep = self.upkeep.asleep.lock();
             self.upkeep.wake.notify_all();
         }
+        self.tell_losses();
         let outcome = self.sync_all();
         let buffers = self.buffers.load_full();
         for buffer in buffers.iter() {

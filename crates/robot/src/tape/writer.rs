@@ -96,15 +96,18 @@ impl Inner {
     fn transform(&self, buffer: &Arc<Buffer>, route: &Route, stamp: Stamp, payload: bytes::Bytes) {
         let slot = route.slot.load_full();
         let Some(transform) = &route.transform else { return };
-        match transform.apply(&payload) {
-            Ok(payload) => {
-                slot.push(route.channel_id, stamp, &payload.into(), || buffer.empty_chunk(), |full| self.write_chunk(buffer, full));
-            }
+        let (channel_id, payload) = match transform.apply(&payload) {
+            Ok(transformed) => (route.channel_id, transformed),
             Err(reason) => {
-                let reason = format!("cannot be encoded: {reason}");
-                self.lose(buffer, &LostCounts::one(route.channel_id, stamp, payload.len()), &reason);
+                if !route.told.swap(true, Ordering::Relaxed) {
+                    let topic = self.definitions([route.raw_channel_id].into_iter()).pop().map(|definition| definition.topic.name.clone());
+                    let message = format!("buffer '{}' holds messages as they are that it cannot encode: {reason}", buffer.name);
+                    self.write_event("not_encoded", &message, serde_json::json!({ "topic": topic }));
+                }
+                (route.raw_channel_id, payload)
             }
-        }
+        };
+        slot.push(channel_id, stamp, &payload.into(), |size| buffer.empty_chunk(size), |full| self.write_chunk(buffer, full));
     }
 
     fn write_chunk(&self, buffer: &Arc<Buffer>, full: FullChunk) {

@@ -187,31 +187,41 @@ impl<'a> Walk<'a> {
         let Ok(record) = record::parse(kind, &body) else {
             return Ok(Step::Damaged("a record that does not hold what it should".to_owned(), None));
         };
-        if !exact && !resync::plausible(&mut self.window, end)? {
+        if !self.is_end(end, exact)? {
             return Ok(Step::Damaged("a record that is longer than it should be".to_owned(), None));
         }
         let (offset, length) = (self.at, end - self.at);
         match record {
             Record::Header { profile, library } => self.scan.header = Some((profile.into_owned(), library.into_owned())),
             Record::Metadata { name, map } => self.scan.metadata.push(MetadataEntry { name: name.into_owned(), map, offset, length }),
-            Record::MessageIndex { channel_id, entries } => self.message_index(channel_id, entries, length),
+            Record::MessageIndex { channel_id, entries } => {
+                if !self.is_own_index(channel_id, &entries) && !self.is_boundary(end)? && self.find_next()?.is_some_and(|next| next < end) {
+                    return Ok(Step::Damaged("a damaged message index".to_owned(), None));
+                }
+                self.message_index(channel_id, &entries, length);
+            }
             record => self.scan.definitions.add(&record, offset),
         }
         Ok(Step::Checked(end))
     }
 
+    /// Returns whether a message index is of the chunk in front of it.
+    fn is_own_index(&self, channel_id: u16, entries: &IndexEntries<'_>) -> bool {
+        let Some(chunk) = self.scan.chunks.last() else { return false };
+        let counted = chunk.counts.get(&channel_id).map_or(0, |(messages, _)| *messages);
+        chunk.offset + chunk.length + chunk.message_index_length == self.at
+            && entries.len() as u64 == counted
+            && entries.clone().all(|(time, _)| chunk.start_ns <= time && time <= chunk.end_ns)
+    }
+
     /// Takes a message index: of the chunk in front of it, or of one that damage made unreadable.
-    fn message_index(&mut self, channel_id: u16, entries: IndexEntries<'_>, length: u64) {
-        if let Some(chunk) = self.scan.chunks.last_mut()
-            && chunk.offset + chunk.length + chunk.message_index_length == self.at
+    fn message_index(&mut self, channel_id: u16, entries: &IndexEntries<'_>, length: u64) {
+        if self.is_own_index(channel_id, entries)
+            && let Some(chunk) = self.scan.chunks.last_mut()
         {
-            let counted = chunk.counts.get(&channel_id).map_or(0, |(messages, _)| *messages);
-            let inside = |(time, _): (u64, u64)| chunk.start_ns <= time && time <= chunk.end_ns;
-            if entries.len() as u64 == counted && entries.clone().all(inside) {
-                chunk.message_index_offsets.insert(channel_id, self.at);
-                chunk.message_index_length += length;
-                return;
-            }
+            chunk.message_index_offsets.insert(channel_id, self.at);
+            chunk.message_index_length += length;
+            return;
         }
         let follows = self.damages.last().is_some_and(|damage| damage.indexes_end == self.at);
         if !follows {
@@ -225,14 +235,19 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Returns whether the record at hand ends at `end`. A wrong length shows in what stands behind it; if that is damaged itself,
+    /// the next believable record decides.
+    fn is_end(&mut self, end: u64, believable: bool) -> Result<bool> {
+        Ok(resync::plausible(&mut self.window, end)? || (believable && self.find_next()?.is_none_or(|next| next >= end)))
+    }
+
     fn loose_message(&mut self, end: u64) -> Result<Step> {
         let head = self.window.get(self.at, MESSAGE_PREFIX_LENGTH)?;
         let fields = head.get(PREFIX_LENGTH..).and_then(record::parse_message);
         let Some(message) = fields.map(|message| record::Message { data: &[], ..message }) else {
             return Ok(Step::Damaged("a message without its fields".to_owned(), None));
         };
-        // A wrong length shows in what stands behind the message; if that is damaged itself, the next record decides.
-        if !resync::plausible(&mut self.window, end)? && self.find_next()?.is_some_and(|next| next < end) {
+        if !self.is_end(end, true)? {
             return Ok(Step::Damaged("a damaged message".to_owned(), None));
         }
         let Some(payload) = (end - self.at).checked_sub(MESSAGE_PREFIX_LENGTH as u64) else {
@@ -320,7 +335,7 @@ impl<'a> Walk<'a> {
     fn skip(&mut self, reason: String, chunk: Option<(ChunkHeader, u64)>) -> Result<()> {
         let from = self.trusted.min(self.at);
         let trusted_end = match &chunk {
-            Some((_, end)) if *end <= self.end && resync::plausible(&mut self.window, *end)? => Some(*end),
+            Some((_, end)) if *end <= self.end && self.is_boundary(*end)? => Some(*end),
             _ => None,
         };
         let to = match trusted_end {
@@ -337,6 +352,12 @@ impl<'a> Walk<'a> {
         self.damages.push(damage);
         (self.at, self.trusted) = (to, to);
         Ok(())
+    }
+
+    /// Returns whether a record that can be told from chance stands at `at`, or nothing at all. A message does not count: it may be
+    /// one of an uncompressed chunk that a hole moved there.
+    fn is_boundary(&mut self, at: u64) -> Result<bool> {
+        Ok(at == self.end || resync::believable(&mut self.window, at, Belief { loose_messages: None })?)
     }
 
     fn last_ns(&self) -> Option<u64> {

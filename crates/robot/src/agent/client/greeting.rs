@@ -39,13 +39,14 @@ impl Line {
             return Err(self.away(&away.why));
         }
         let retry_after_ns = away.retry_after_ns;
-        self.greet(state).inspect_err(|error| {
-            state.link = Link::Away(Away {
-                retry_at_ns: self.clock.monotonic_ns().saturating_add(retry_after_ns),
-                retry_after_ns: (retry_after_ns * 2).min(RETRY_LIMIT_NS),
-                why: error.to_string(),
-            });
-        })
+        let Err(error) = self.greet(state) else { return Ok(()) };
+        state.link = Link::Away(Away {
+            retry_at_ns: self.clock.monotonic_ns().saturating_add(retry_after_ns),
+            retry_after_ns: (retry_after_ns * 2).min(RETRY_LIMIT_NS),
+            why: error.to_string(),
+        });
+        // Who connects for the first time can act on the reason; later it is one of many reasons to be away.
+        Err(if state.connections == 0 { error } else { self.away(&error.to_string()) })
     }
 
     pub(super) fn away(&self, why: &str) -> Error {

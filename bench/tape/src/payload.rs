@@ -1,0 +1,25 @@
+//! Payloads that compress like sensor data: about to a half.
+//!
+//! **Invariant:** the same seed gives the same bytes.
+
+use bytes::Bytes;
+
+/// Returns `count` different payloads of `size` bytes; every other eight bytes of them are noise.
+pub(crate) fn payloads(count: usize, size: usize) -> Vec<Bytes> {
+    (0..count as u64).map(|seed| Bytes::from(payload(seed, size))).collect()
+}
+
+/// Returns one payload.
+pub(crate) fn payload(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(size + 16);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+        bytes.extend_from_slice(&[0, 0, 128, 63, 0, 0, 0, 0]);
+    }
+    bytes.truncate(size);
+    bytes
+}

@@ -1,0 +1,168 @@
+//! `tapeloop record`: the agent, fed by the programs of a robot, or by recorded files as if they were live.
+//!
+//! **Invariant:** played files go through the same tape as live messages, so that everything can be tried out with them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+use recording::{Loss, read, size, time};
+use robot::agent::{self, AgentOptions, Drive};
+use robot::clock::FileClock;
+use robot::{Config, Leave, OpenOptions, places};
+
+use crate::drive::{Play, Played, Speed};
+use crate::outcome::{Outcome, Usage};
+use crate::output::print_lines;
+use crate::text;
+
+/// How many losses of the input are told.
+const LOSSES_TOLD: usize = 20;
+
+/// Record everything that programs log: the agent
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Record {
+    /// The configuration; without it ./tapeloop.toml, the user's, or /etc/tapeloop/tapeloop.toml
+    #[arg(env = "TAPELOOP_CONFIG")]
+    config: Option<PathBuf>,
+    /// The folder of the tape
+    #[arg(long, value_name = "DIR", env = "TAPELOOP_DATA")]
+    data: Option<PathBuf>,
+    /// The robot's name, unless the configuration has one
+    #[arg(long, value_name = "NAME", env = "TAPELOOP_DEVICE", value_parser = device)]
+    device: Option<String>,
+    /// Where programs connect
+    #[arg(long, value_name = "PATH", env = "TAPELOOP_SOCKET")]
+    socket: Option<PathBuf>,
+    /// Where status and metrics are served: 127.0.0.1:8621 unless said otherwise, or off
+    #[arg(long, value_name = "ADDRESS", env = "TAPELOOP_HTTP")]
+    http: Option<String>,
+    /// The group that may connect
+    #[arg(long, value_name = "GROUP", env = "TAPELOOP_GROUP")]
+    group: Option<String>,
+    /// Recorded files, folders or recordings that drive the recorder as if live
+    #[arg(long, value_name = "FILE", num_args = 1.., env = "TAPELOOP_FROM", value_delimiter = ':')]
+    from: Vec<PathBuf>,
+    /// How fast they are played: 4, 0.5, or max
+    #[arg(long, value_name = "FACTOR", default_value = "1", env = "TAPELOOP_SPEED", value_parser = speed)]
+    speed: Speed,
+    /// Whether messages keep the times of the file, which then is the recorder's clock, or begin now
+    #[arg(long, value_enum, default_value = "file", env = "TAPELOOP_TIMES")]
+    times: TimesOf,
+    /// Go on recording when the files have ended
+    #[arg(long, env = "TAPELOOP_STAY", value_parser = FalseyValueParser::new())]
+    stay: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TimesOf {
+    File,
+    Now,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tapeloop record
+  tapeloop record tapeloop.toml --data /data/tape
+  tapeloop record --from run.mcap --speed max --data ./tape
+  tapeloop record --from a.mcap b.mcap --speed 4 --times now --stay
+
+It ends at SIGTERM or Ctrl-C, and when the files have ended. Exit code 3 says that the files had lost data, or that
+messages were lost.";
+
+impl Record {
+    pub(crate) fn run(self) -> anyhow::Result<Outcome> {
+        let data = self.data.clone().map_or_else(places::default_data_dir, Ok)?;
+        let mut options = AgentOptions {
+            config: self.config.clone(),
+            // Whoever asks the agent may be in another folder.
+            data: Some(std::path::absolute(&data).with_context(|| format!("cannot find {}", data.display()))?),
+            socket: self.socket.clone(),
+            http: self.http.clone(),
+            group: self.group.clone(),
+            open: OpenOptions { device: self.device_beside_config()?, ..OpenOptions::default() },
+            ..AgentOptions::default()
+        };
+        if self.from.is_empty() {
+            agent::run(options)?;
+            return Ok(Outcome::Done);
+        }
+        let play = self.play()?;
+        let report = Arc::new(Mutex::new(None));
+        if self.times == TimesOf::File {
+            options.open.clock = Arc::new(FileClock::new(play.start_ns()));
+        }
+        options.drive = Some(drive(play, report.clone()));
+        options.stay = self.stay;
+        options.leave = Leave::CutShort;
+        agent::run(options)?;
+        let played = report.lock().unwrap_or_else(PoisonError::into_inner).take();
+        played.map_or(Ok(Outcome::Done), |played| tell(&played))
+    }
+
+    /// Returns the robot's name, where the configuration has no other.
+    fn device_beside_config(&self) -> anyhow::Result<Option<String>> {
+        let Some(device) = &self.device else { return Ok(None) };
+        if let Some(path) = self.config.clone().or_else(places::default_config) {
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+            let config = Config::parse(&text, &path.display().to_string())?;
+            if let Some(other) = config.device.filter(|other| other != device) {
+                let path = path.display();
+                return Err(Usage(format!("--device says '{device}', and the configuration says device = '{other}': remove one of them ({path})")).into());
+            }
+        }
+        Ok(Some(device.clone()))
+    }
+
+    fn play(&self) -> anyhow::Result<Play> {
+        let recordings = self.from.iter().map(|path| read::open(path)).collect::<recording::Result<Vec<_>>>()?;
+        Ok(Play { recordings, speed: self.speed, from_now: self.times == TimesOf::Now })
+    }
+}
+
+/// Returns what the agent runs to be fed; what came of it is left in `report`.
+fn drive(play: Play, report: Arc<Mutex<Option<Played>>>) -> Drive {
+    Box::new(move |tape, stop| {
+        let played = play.run(&tape, &stop)?;
+        *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(played);
+        Ok(())
+    })
+}
+
+fn tell(played: &Played) -> anyhow::Result<Outcome> {
+    for loss in played.losses.iter().take(LOSSES_TOLD) {
+        eprintln!("tapeloop: {} in the input: {}", if loss.is_lost() { "lost" } else { "missing" }, text::loss(loss));
+    }
+    let more = played.losses.len().saturating_sub(LOSSES_TOLD);
+    if more > 0 {
+        eprintln!("tapeloop: and {more} more; 'tapeloop info' lists them");
+    }
+    let end = if played.stopped { ", stopped before the end" } else { "" };
+    let amount = format!("{}, {}", text::counted(played.messages, "message"), size::format(played.bytes));
+    let mut lines = vec![format!("played {amount} in {}{end}", time::format_duration(played.took_ns))];
+    if played.lost > 0 {
+        lines.push(format!("lost {} on the way to the disk: 'tapeloop status' and 'tapeloop doctor' say why", text::counted(played.lost, "message")));
+    }
+    if played.refused > 0 {
+        lines.push(format!("refused {} that cannot be recorded", text::counted(played.refused, "message")));
+    }
+    print_lines(lines)?;
+    let lost = if played.lost > 0 || played.refused > 0 { Outcome::Lost } else { Outcome::Done };
+    Ok(lost.and(Outcome::of(played.losses.iter().collect::<Vec<&Loss>>())))
+}
+
+fn device(text: &str) -> Result<String, String> {
+    recording::key::check_name("device", text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    match text.parse::<f64>() {
+        _ if text == "max" => Ok(Speed::Max),
+        Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Speed::Times(factor)),
+        _ => Err(format!("not a speed: '{text}' (write a factor above 0, or max)")),
+    }
+}
