@@ -82,13 +82,14 @@ pub(crate) fn tape(arguments: &Arguments) -> Result<Value> {
 /// Measures the `mcap` crate's writer.
 pub(crate) fn mcap(arguments: &Arguments) -> Result<Value> {
     let Arguments { data, messages, size, topics, compression, sync } = arguments;
-    let compression = match compression {
-        Compression::None => None,
-        Compression::Lz4 => Some(mcap::Compression::Lz4),
-        Compression::Zstd => Some(mcap::Compression::Zstd),
+    let (compression, level) = match compression {
+        Compression::None => (None, 0),
+        Compression::Lz4 => (Some(mcap::Compression::Lz4), 0),
+        // The tape's default level.
+        Compression::Zstd => (Some(mcap::Compression::Zstd), 1),
     };
     let file = File::create_new(data)?;
-    let options = mcap::WriteOptions::new().compression(compression).compression_level(u32::from(compression == Some(mcap::Compression::Zstd)));
+    let options = mcap::WriteOptions::new().compression(compression).compression_level(level);
     let mut writer = options.create(BufWriter::new(file.try_clone()?))?;
     let mut channels = Vec::new();
     for i in 0..*topics {

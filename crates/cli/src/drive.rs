@@ -95,7 +95,8 @@ impl Play {
                 log_time_ns: Some(message.log_time_ns.saturating_add(shift_ns)),
                 publish_time_ns: Some(message.publish_time_ns.saturating_add(shift_ns)),
             };
-            append(tape, &channels.of_topic(tape, &message.topic)?, &message, times, &mut played)?;
+            let channel = channels.of_topic(tape, &message.topic)?;
+            append(tape, &channel, &message, times, &mut played)?;
             progress.show(|| {
                 let (at, all) = (time::format_duration(into_ns.max(0)), time::format_duration(end_ns.saturating_sub(start_ns)));
                 format!("played {at} of {all}, {}, {}", text::counted(played.messages, "message"), size::format(played.bytes))

@@ -32,11 +32,12 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  tapeloop record                                     record everything that programs log
-  tapeloop save --before 30s --why 'missed stop sign'  keep the last 30 s
-  tapeloop info run.mcap                              what a file holds, and what it lost
+  tapeloop record                                       record everything that programs log
+  tapeloop save --before 30s --why 'missed stop sign'   keep the last 30 s
+  tapeloop info run.mcap                                what a file holds, and what it lost
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 data was lost. Every option can be set by a variable, as --help says.";
+Exit codes: 0 ok, 1 failed, 2 usage, 3 data was lost.
+Every option can be set by a variable; the help of each command names them.";
 
 fn main() -> ExitCode {
     // Values of variables do not belong into a help text.

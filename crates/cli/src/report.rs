@@ -60,10 +60,7 @@ fn lines(manifest: &Manifest, root: Option<&Path>) -> Vec<String> {
     if manifest.asked.end_ns != Some(manifest.span.end_ns) || manifest.asked.start_ns != manifest.span.start_ns {
         lines.push(format!("  span     {}", text::span(manifest.span.start_ns, manifest.span.end_ns)));
     }
-    let known: u64 = manifest.segments.iter().filter_map(|segment| segment.size_bytes).sum();
-    let open = manifest.segments.iter().filter(|segment| segment.size_bytes.is_none()).count();
-    let open = if open > 0 { format!(" and {open} that are still open") } else { String::new() };
-    lines.push(format!("  kept     {}, {}{open}", text::counted(manifest.segments.len() as u64, "segment"), size::format(known)));
+    lines.push(format!("  kept     {}", segments(manifest)));
     lines.extend(kept(manifest));
     lines.extend(missing(manifest));
     if let Some(root) = root {
@@ -71,6 +68,19 @@ fn lines(manifest: &Manifest, root: Option<&Path>) -> Vec<String> {
     }
     lines.push(format!("  next     tapeloop {}", next(manifest)));
     lines
+}
+
+fn segments(manifest: &Manifest) -> String {
+    let closed: Vec<u64> = manifest.segments.iter().filter_map(|segment| segment.size_bytes).collect();
+    let open = manifest.segments.len() - closed.len();
+    let known = format!("{}, {}", text::counted(closed.len() as u64, "segment"), size::format(closed.iter().sum()));
+    match (closed.len(), open) {
+        (0, 0) if manifest.asked.topics.is_empty() => "nothing".to_owned(),
+        (0, 0) => format!("nothing: no topic on the tape matches {}", manifest.asked.topics.join(", ")),
+        (_, 0) => known,
+        (0, open) => format!("{} still open", text::counted(open as u64, "segment")),
+        (_, open) => format!("{known}, and {open} still open"),
+    }
 }
 
 fn kept(manifest: &Manifest) -> Vec<String> {

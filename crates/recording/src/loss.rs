@@ -37,7 +37,8 @@ mod tests {
 
     #[test]
     fn what_expired_is_missing_but_not_lost() {
-        let loss = |reason: &str| Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason: reason.to_owned() };
+        let loss =
+            |reason: &str| Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason: reason.to_owned() };
         assert!(loss("torn chunk at byte 4096").is_lost() && loss("queue full").is_lost());
         assert!(!loss("expired: the tape begins at 14:00").is_lost() && !loss("cut short: the recorder stopped before the end").is_lost());
     }

@@ -14,6 +14,7 @@ mod merge;
 mod request;
 mod unit;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -182,5 +183,11 @@ impl Recording {
     /// What reading answers; damage is in [`Info::losses`].
     pub fn info(&self) -> Result<Info> {
         info::info(self)
+    }
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording").field("path", &self.inner.path).field("format", &self.inner.format).finish_non_exhaustive()
     }
 }

@@ -43,8 +43,8 @@ Examples:
   tapeloop cat run-12 --topic '/log*' --start '10 s ago'
   tapeloop cat run.mcap --topic /odom --json | jq .message.pose.x
 
-With --json a line is {topic, log_time, publish_time, message}; times are ns UTC. Messages in JSON are decoded; of
-others, 'message' is null, and 'encoding' and 'bytes' say what there is.";
+With --json a line is {topic, log_time, publish_time, message}; times are ns UTC. Messages in JSON
+are decoded; of others, 'message' is null, and 'encoding' and 'bytes' say what there is.";
 
 impl Cat {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {

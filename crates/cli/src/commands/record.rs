@@ -71,8 +71,8 @@ Examples:
   tapeloop record --from run.mcap --speed max --data ./tape
   tapeloop record --from a.mcap b.mcap --speed 4 --times now --stay
 
-It ends at SIGTERM or Ctrl-C, and when the files have ended. Exit code 3 says that the files had lost data, or that
-messages were lost.";
+It ends at SIGTERM or Ctrl-C, and when the files have ended. Exit code 3 says that the files had
+lost data, or that messages were lost on the way.";
 
 impl Record {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {

@@ -27,7 +27,7 @@ pub(crate) struct Rm {
 const EXAMPLES: &str = "\
 Examples:
   tapeloop rm run-12
-  tapeloop rm $(tapeloop ls --json | jq -r '.[] | select(.why == \"test\").recording')";
+  tapeloop rm 20261122T143210-0123456789ab-0 20261122T150000-0123456789ab-1";
 
 impl Rm {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {

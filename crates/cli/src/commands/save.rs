@@ -55,13 +55,14 @@ const EXAMPLES: &str = "\
 Examples:
   tapeloop save --before 30s --after 10s --topics '/camera/**' /imu --why 'missed stop sign'
   tapeloop save --at 14:32 --before 60s --wait
-  tapeloop save --start 2026-11-22T14:00:00Z --end 2026-11-22T14:05:00Z --label operator=ada --json
+  tapeloop save --start 2026-11-22T14:00:00Z --end 2026-11-22T14:05:00Z --label by=ada --json
 
-It returns at once; the recording completes by itself. Where no agent answers, the span is kept directly on the
-tape in --data, and 'now' is when its last message was recorded.
+It returns at once; the recording completes by itself. Where no agent answers, the span is kept
+directly on the tape in --data, and 'now' is when its last message was recorded.
 
-Exit code 3 says that data in the span was lost: torn by a power cut, dropped from a full queue, refused by the
-disk. What expired, was filtered, or was never recorded is listed as missing, with exit code 0.";
+Exit code 3 says that data in the span was lost: torn by a power cut, dropped from a full queue,
+refused by the disk. What expired, was filtered, or was never recorded is listed as missing, with
+exit code 0.";
 
 impl Save {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
@@ -87,7 +88,10 @@ impl Save {
             Recorder::Folder(folder) => {
                 let kept = offline::save(&folder, &request).map_err(|error| error.context(no_agent_and(&folder.display())))?;
                 let end = text::moment(kept.end_ns);
-                let note = format!("{}\nkept directly on the tape in {}, whose last message is of {end}", no_agent(), folder.display());
+                let note = format!("no agent answers: kept directly on the tape in {}, where 'now' is {end}, its last message", folder.display());
+                if self.json.wanted {
+                    eprintln!("tapeloop: {note}");
+                }
                 report::print(&kept.manifest, Some(&folder), self.json.wanted, Some(note))
             }
         }

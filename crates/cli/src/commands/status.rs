@@ -40,21 +40,21 @@ const EXAMPLES: &str = "\
 Examples:
   tapeloop status
   tapeloop status --json | jq '.buffers[] | {name, depth_ns, lost_messages}'
-  tapeloop status --data /media/disk/tape          what a tape holds that nobody records into";
+  tapeloop status --data /media/disk/tape      what a tape holds that nobody records into";
 
 impl Status {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         match self.whom.find()? {
             Recorder::Agent(client) => self.of_agent(&client)?,
-            Recorder::Folder(folder) if folder::is_tape(&folder) => {
-                let held = lying::look(&folder)?;
+            Recorder::Folder(folder) if self.whom.data.is_some() => {
+                let held = lying::look(folder::check_tape(&folder)?)?;
                 if self.json.wanted {
                     print_json(&held)?;
                 } else {
                     print_lines([no_agent()].into_iter().chain(lying::lines(&held)))?;
                 }
             }
-            Recorder::Folder(_) => return Err(Error::unavailable(no_agent()).into()),
+            Recorder::Folder(_) => return Err(Error::unavailable(format!("{}; --data DIR shows what a tape holds", no_agent())).into()),
         }
         Ok(Outcome::Done)
     }

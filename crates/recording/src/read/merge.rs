@@ -16,8 +16,8 @@ use crate::loss::Loss;
 use crate::mcap::decompress::Decompressor;
 use crate::message::{Identity, Message};
 
-/// How many losses one pass remembers; a file can be damaged in more places than anybody reads.
-const LOSS_LIMIT: usize = 100_000;
+/// How many losses one pass lists; a file can be damaged in more places than anybody reads.
+const LOSS_LIMIT: usize = 10_000;
 
 /// An iterator over messages. [`Messages::losses`] tells, as it goes, what cannot be read.
 pub struct Messages {
@@ -76,9 +76,15 @@ impl Messages {
 
     pub(super) fn add_losses(&mut self, losses: Vec<Loss>) {
         for loss in losses {
-            if self.request.concerns(&loss) && self.losses.len() < LOSS_LIMIT && !self.losses.contains(&loss) {
-                self.losses.push(loss);
+            if self.losses.len() > LOSS_LIMIT || !self.request.concerns(&loss) || self.losses.contains(&loss) {
+                continue;
             }
+            if self.losses.len() == LOSS_LIMIT {
+                let reason = format!("there are more than {LOSS_LIMIT} losses; the others are not listed");
+                self.losses.push(Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason });
+                return;
+            }
+            self.losses.push(loss);
         }
     }
 

@@ -50,7 +50,12 @@ fn check(built: &Built, damaged: &[u8], touched: Range<u64>) {
     let missing: Vec<_> = expected.difference(&found).collect();
     assert!(missing.is_empty(), "chunks that were not touched are missing: {missing:?}, damage {touched:?}, {:?}", built.chunks);
     let all = built.chunks.iter().map(|chunk| chunk.sequences.len()).sum::<usize>();
-    assert!(found.len() == all || losses > 0, "messages are missing and nobody says so: {} of {all}, damage {touched:?}, {:?}", found.len(), built.chunks);
+    assert!(
+        found.len() == all || losses > 0,
+        "messages are missing and nobody says so: {} of {all}, damage {touched:?}, {:?}",
+        found.len(),
+        built.chunks
+    );
 }
 
 fn builders() -> impl Strategy<Value = Builder> {

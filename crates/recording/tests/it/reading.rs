@@ -14,7 +14,7 @@ fn spans_and_topics_choose_messages() {
     assert_eq!((recording.format(), recording.topics().len()), ("mcap", 3));
     let count = |patterns: &[&str], span: Span| {
         let filter = TopicFilter::parse(patterns).unwrap();
-        recording.messages(&filter, span).unwrap().map(|message| message.unwrap()).count()
+        recording.messages(&filter, span).unwrap().collect::<Result<Vec<_>, _>>().unwrap().len()
     };
     assert_eq!(count(&[], Span::ALL), 400);
     assert_eq!(count(&["/a"], Span::ALL), 134);

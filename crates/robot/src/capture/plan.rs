@@ -149,7 +149,7 @@ impl Plan {
         let small = begun.iter().rev().find(|segment| !segment.meta.heavy);
         let large = begun.iter().enumerate().filter(|(i, segment)| {
             let replaced = |later: &&SegmentView| later.meta.topics == segment.meta.topics && later.meta.name.boot == segment.meta.name.boot;
-            segment.meta.heavy && !begun[i + 1..].iter().filter(|later| later.meta.heavy).any(|later| replaced(later))
+            segment.meta.heavy && !begun[i + 1..].iter().filter(|later| later.meta.heavy).any(replaced)
         });
         let mut topics = BTreeSet::new();
         let chosen: Vec<&SegmentView> = small.into_iter().copied().chain(large.map(|(_, segment)| *segment)).collect();

@@ -129,7 +129,8 @@ impl Inner {
 
     /// Starts the threads that look after the tape: one syncs, one completes recordings, one does the rest.
     pub(super) fn start_upkeep(&self, tape: &Tape) -> Result<()> {
-        let works: [(&str, fn(&Tape)); 3] = [
+        type Work = fn(&Tape);
+        let works: [(&str, Work); 3] = [
             ("tape-sync", |tape| tape.inner.sync_due()),
             ("tape-turn", |tape| tape.inner.look_after()),
             ("tape-keep", |tape| tape.inner.keeper.turn(tape)),

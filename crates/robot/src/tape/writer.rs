@@ -53,8 +53,12 @@ impl Inner {
         };
         for job in lost {
             match job {
-                Job::Barrier(gate) => gate.open(),
-                Job::Close(_) => {}
+                // These are no messages: a buffer that has ended takes none, and nothing is lost.
+                Job::Barrier(gate) => {
+                    gate.open();
+                    continue;
+                }
+                Job::Close(_) => continue,
                 Job::Chunk(full) => self.lose(buffer, &(&full.chunk.encode(Compression::None)).into(), "queue full"),
                 Job::Message { route, stamp, payload } => {
                     self.lose(buffer, &LostCounts::one(route.channel_id, stamp, payload.len()), "queue full");

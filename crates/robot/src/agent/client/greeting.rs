@@ -59,7 +59,8 @@ impl Line {
         let stream = Arc::new(stream);
         let broken = |error: io::Error| Error::unavailable("the agent does not answer").caused_by(error);
         let hello = Hello { version: VERSION, name: self.name.clone(), pid: self.process, software: env!("CARGO_PKG_VERSION").into() };
-        self.send_now(&stream, &frame(FrameKind::Hello, &hello.encode())).map_err(broken)?;
+        // An agent that turns this client away may have closed its end already; what it said stands to be read all the same.
+        let sent = self.send_now(&stream, &frame(FrameKind::Hello, &hello.encode())).map_err(broken);
         let mut reader = FrameReader::new(stream.clone(), Side::Agent, Allowance::new(REPLY_LIMIT), self.clock.clone());
         stream.limit_wait(Some(HELLO_PATIENCE)).map_err(broken)?;
         let welcome = match reader.next()? {
@@ -67,6 +68,7 @@ impl Line {
             Some(Frame::Small(FrameKind::Error, body)) => return Err(from_json::<Refusal>("a refusal", body)?.into()),
             _ => return Err(Error::unavailable(format!("the agent did not greet: {}", self.socket.display()))),
         };
+        sent?;
         stream.limit_wait(None).map_err(broken)?;
         let is_new_boot = welcome.boot != state.welcome.boot;
         state.welcome = welcome;
