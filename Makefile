@@ -74,7 +74,7 @@ python: $(VENV)/.ready
 	$(PIP) install --no-deps --force-reinstall "$(CARGO_TARGET_DIR)"/wheels-debug/tapeloop-*.whl
 
 $(VENV)/.ready: python/tapeloop/requirements-test.txt
-	$(PYTHON3) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON3=python3.12 …")'
-	[ -x $(PYTHON) ] || $(PYTHON3) -m venv $(VENV)
+	@$(PYTHON3) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON3=python3.12 …")'
+	@[ -x $(PYTHON) ] || $(PYTHON3) -m venv $(VENV)
 	$(PIP) install --requirement $<
 	touch $@

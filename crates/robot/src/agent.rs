@@ -25,6 +25,7 @@ mod stop;
 mod stream;
 mod watch;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -156,7 +157,7 @@ pub fn run(options: AgentOptions) -> Result<()> {
     raise_file_limit();
     let mut agent = Agent::start(options)?;
     let signals = agent.listen_to_signals()?;
-    println!("{}", agent.description());
+    let _ = writeln!(io::stdout(), "{}", agent.description());
     service::notify("READY=1");
     let ended = agent.wait();
     service::notify("STOPPING=1");
@@ -185,7 +186,7 @@ impl Agent {
         let http = (http != "off").then(|| http::listen(&http)).transpose()?;
         let clock = options.open.clock.clone();
         for note in &config.notes {
-            eprintln!("tapeloop-agent: {note}");
+            say(io::stderr(), note);
         }
         let tape = Tape::open(&data, config, options.open)?;
         let about = About {
@@ -327,6 +328,11 @@ impl Shared {
     fn report(&self, kind: &str, message: &str, detail: Value) {
         self.events.report(&*self.clock, kind, message, detail);
     }
+}
+
+/// Writes a line to the log; where nobody reads that any more, recording goes on.
+fn say(mut log: impl Write, line: &str) {
+    let _ = writeln!(log, "tapeloop-agent: {line}");
 }
 
 /// Lets the process have as many files as it may: clients, connections and open segments each need one.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use recording::{Manifest, time};
+use recording::{Kind, Manifest, time};
 use robot::agent::client::Client;
 use robot::{Length, SaveRequest, When};
 
@@ -86,7 +86,7 @@ impl Save {
                 report::print(&manifest, client.root().as_deref(), self.json.wanted, None)
             }
             Recorder::Folder(folder) => {
-                let kept = offline::save(&folder, &request).map_err(|error| error.context(no_agent_and(&folder.display())))?;
+                let kept = offline::save(&folder, &request).map_err(explain)?;
                 let end = text::moment(kept.end_ns);
                 let note = format!("no agent answers: kept directly on the tape in {}, where 'now' is {end}, its last message", folder.display());
                 if self.json.wanted {
@@ -115,6 +115,10 @@ fn wait(client: &Client, manifest: Manifest) -> anyhow::Result<Manifest> {
     }
 }
 
-fn no_agent_and(folder: &impl std::fmt::Display) -> String {
-    format!("{}; and nothing can be kept directly on the tape in {folder}", no_agent())
+/// Says why a folder was looked at, where there is nothing to keep in it.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<recording::Error>().map(recording::Error::kind) {
+        Some(Kind::NotFound | Kind::Conflict) => error.context(no_agent()),
+        _ => error,
+    }
 }

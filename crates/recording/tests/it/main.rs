@@ -5,6 +5,7 @@
 mod bad_input;
 mod build;
 mod conformance;
+mod conformance_writer;
 mod damage;
 mod data;
 mod export;

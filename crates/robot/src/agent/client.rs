@@ -28,7 +28,7 @@ use super::protocol::{FrameKind, PAYLOAD_LIMIT, encode_loss, encode_token, encod
 use crate::clock::{Clock, SystemClock};
 use crate::{ChannelSpec, KeepRequest, Payload, SaveRequest, Status, Times};
 
-/// How long a call waits for an agent that takes nothing.
+/// How long a call waits for an agent that takes nothing, unless its options say otherwise.
 pub const SEND_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a flush waits for the disk.
 pub const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +36,21 @@ pub const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a client that is dropped tries to send what it still has.
 pub const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How a client works.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// Where times come from.
+    pub clock: Arc<dyn Clock>,
+    /// How long a call waits for an agent that takes nothing.
+    pub send_patience: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), send_patience: SEND_PATIENCE }
+    }
+}
 
 /// A connection to the agent. Clones share it; it ends with the last of them.
 #[derive(Clone)]
@@ -62,15 +77,15 @@ impl Client {
     /// # Errors
     /// `Unavailable` if none answers there; `Denied` if this user may not; `Invalid` if the two are too far apart in version.
     pub fn connect(socket: &Path, name: &str) -> Result<Self> {
-        Self::connect_with(socket, name, Arc::new(SystemClock))
+        Self::connect_with(socket, name, ClientOptions::default())
     }
 
-    /// Connects like [`Self::connect`], with times from `clock`.
+    /// Connects like [`Self::connect`], as `options` say.
     ///
     /// # Errors
     /// Those of [`Self::connect`].
-    pub fn connect_with(socket: &Path, name: &str, clock: Arc<dyn Clock>) -> Result<Self> {
-        let line = Line::connect(socket, name, clock)?;
+    pub fn connect_with(socket: &Path, name: &str, options: ClientOptions) -> Result<Self> {
+        let line = Line::connect(socket, name, options)?;
         let flusher = line.start_flusher()?;
         Ok(Self { inner: Arc::new(Inner { line, flusher: Mutex::new(Some(flusher)) }) })
     }

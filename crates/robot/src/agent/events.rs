@@ -38,7 +38,7 @@ impl Events {
         if held_back > 0 {
             detail["held_back"] = json!(held_back);
         }
-        eprintln!("tapeloop-agent: {message}");
+        super::say(std::io::stderr(), message);
         self.tape.report_event(kind, message, detail);
     }
 }

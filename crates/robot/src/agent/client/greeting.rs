@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use recording::{Error, Kind, Result};
 
-use super::SEND_PATIENCE;
 use super::line::{Away, Line, Link, State, Up};
 use super::outbox::Outbox;
 use crate::agent::allowance::Allowance;
@@ -114,13 +113,13 @@ impl Line {
                 let head = EntryHead { channel: id as u32, payload_bytes: latched.payload.len(), log_time_ns, publish_time_ns };
                 let header = Header { kind: FrameKind::Log, body_bytes: ENTRY_BYTES + head.payload_bytes };
                 let parts: [&[u8]; 3] = [&header.encode(), &head.encode(), &latched.payload];
-                send(&up.stream, &parts, &mut 0, &*self.clock, SEND_PATIENCE)?;
+                send(&up.stream, &parts, &mut 0, &*self.clock, self.patience)?;
             }
         }
         Ok(())
     }
 
     fn send_now(&self, stream: &UnixStream, frame: &[u8]) -> io::Result<()> {
-        send(stream, &[frame], &mut 0, &*self.clock, SEND_PATIENCE)
+        send(stream, &[frame], &mut 0, &*self.clock, self.patience)
     }
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::answers::Answers;
 use super::outbox::Outbox;
-use super::SEND_PATIENCE;
+use super::ClientOptions;
 use crate::agent::protocol::{ENTRY_BYTES, EntryHead, FrameKind, Goodbye, HEADER_BYTES, Header, SMALL_PAYLOAD, VERSION, Welcome, encode_loss};
 use crate::agent::stream::send;
 use crate::clock::Clock;
@@ -41,6 +41,8 @@ pub(super) struct Line {
     pub(super) name: String,
     pub(super) process: u32,
     pub(super) clock: Arc<dyn Clock>,
+    /// How long a call waits for an agent that takes nothing.
+    pub(super) patience: Duration,
     pub(super) state: Mutex<State>,
     wakes_flusher: Condvar,
     pub(super) answers: Answers,
@@ -92,7 +94,7 @@ pub(super) struct Sent {
 
 impl Line {
     /// Connects for the first time.
-    pub(super) fn connect(socket: &Path, name: &str, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+    pub(super) fn connect(socket: &Path, name: &str, options: ClientOptions) -> Result<Arc<Self>> {
         let no_welcome =
             Welcome { version: VERSION, software: String::new(), device: String::new(), root: String::new(), boot: String::new(), pid: 0 };
         let away = Away { retry_at_ns: 0, retry_after_ns: RETRY_NS, why: String::new() };
@@ -101,7 +103,8 @@ impl Line {
             socket: socket.to_owned(),
             name: name.to_owned(),
             process: std::process::id(),
-            clock,
+            clock: options.clock,
+            patience: options.send_patience,
             state: Mutex::new(State {
                 outbox: Outbox::new(),
                 link: Link::Away(away),
@@ -183,7 +186,7 @@ impl Line {
                 self.check_process()?;
             }
             if !state.outbox.has_room(bytes.len()) {
-                self.send_batch(&mut state, SEND_PATIENCE).inspect_err(|_| state.lose(&head))?;
+                self.send_batch(&mut state, self.patience).inspect_err(|_| state.lose(&head))?;
                 self.begin_batch(&mut state, now_ns)?;
             }
             state.outbox.push(&head, bytes);
@@ -269,8 +272,8 @@ impl Line {
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, State>> {
-        let state = self.state.try_lock_for(SEND_PATIENCE).ok_or_else(|| {
-            let seconds = SEND_PATIENCE.as_secs();
+        let state = self.state.try_lock_for(self.patience).ok_or_else(|| {
+            let seconds = self.patience.as_secs();
             Error::unavailable(format!("another thread has waited for the agent for {seconds} s: {}", self.socket.display()))
         })?;
         if state.ended {
@@ -281,9 +284,9 @@ impl Line {
 
     /// Sends a frame behind everything that was logged before it.
     fn send_frame(&self, state: &mut State, kind: FrameKind, body: &[u8]) -> Result<()> {
-        self.send_batch(state, SEND_PATIENCE)?;
+        self.send_batch(state, self.patience)?;
         state.outbox.seal(kind, body);
-        self.send_rest(state, SEND_PATIENCE)
+        self.send_rest(state, self.patience)
     }
 
     /// Sends the batch, and what waits before it.
@@ -327,7 +330,7 @@ impl Line {
     }
 
     fn send_large(&self, state: &mut State, head: &EntryHead, payload: &[u8]) -> Result<()> {
-        self.send_batch(state, SEND_PATIENCE).inspect_err(|_| state.lose(head))?;
+        self.send_batch(state, self.patience).inspect_err(|_| state.lose(head))?;
         self.check_process()?;
         let Link::Up(up) = &mut state.link else { return Err(self.away("it went away")) };
         let header = Header { kind: FrameKind::Log, body_bytes: ENTRY_BYTES + payload.len() };
@@ -335,14 +338,14 @@ impl Line {
         start[..HEADER_BYTES].copy_from_slice(&header.encode());
         start[HEADER_BYTES..].copy_from_slice(&head.encode());
         let mut sent = 0;
-        match send(&up.stream, &[&start, payload], &mut sent, &*self.clock, SEND_PATIENCE) {
+        match send(&up.stream, &[&start, payload], &mut sent, &*self.clock, self.patience) {
             Ok(()) => {
                 up.messages += 1;
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut && sent == 0 => {
                 state.outbox.lose(head, SLOW);
-                Err(self.slow(SEND_PATIENCE))
+                Err(self.slow(self.patience))
             }
             Err(error) => {
                 // Nothing can follow half a message: the connection is given up.

@@ -43,8 +43,8 @@ impl Line {
         self.answers.fail(connection, "the agent went away before it answered");
         if !state.ended {
             let why = if clean { "it has ended" } else { why };
-            let socket = self.socket.display();
-            self.set_trouble(Error::unavailable(format!("the agent went away ({why}), and with it {lost} messages that it had not taken: {socket}")));
+            let also = if lost > 0 { format!(", and with it {lost} messages that it had not taken") } else { String::new() };
+            self.set_trouble(Error::unavailable(format!("the agent went away ({why}){also}: {}", self.socket.display())));
         }
     }
 

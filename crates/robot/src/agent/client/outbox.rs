@@ -126,6 +126,10 @@ impl Outbox {
 
     /// Notes that the frame is gone, and returns how many messages it had.
     pub(super) fn sent_all(&mut self) -> u64 {
+        if self.sending.capacity() > 2 * (HEADER_BYTES + BATCH_LIMIT) {
+            // A long definition passed; its memory is not kept.
+            self.sending = Vec::new();
+        }
         self.sending.clear();
         self.sent = 0;
         std::mem::take(&mut self.sending_messages)

@@ -1,7 +1,12 @@
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use recording::{Kind, Schema};
+use recording::{Kind, Loss, Schema};
+use robot::agent::client::{Client, ClientOptions};
+use robot::agent::protocol::{Entries, FrameKind, HEADER_BYTES, Header, Side, Welcome, frame, from_json};
 use robot::agent::{Agent, AgentOptions};
 use robot::clock::{Clock, SystemClock};
 use robot::{ChannelSpec, Leave, Times};
@@ -214,4 +219,65 @@ fn what_drives_an_agent_ends_it() {
     let failing: robot::agent::Drive = Box::new(|_, _| Err(recording::Error::invalid("no such file: x.mcap")));
     let error = robot::agent::run(AgentOptions { drive: Some(failing), ..place.options() }).unwrap_err();
     assert_eq!(error.message(), "no such file: x.mcap");
+}
+
+/// Greets a client like an agent and hands over the connection.
+fn pretend_agent(listener: &UnixListener) -> UnixStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut header = [0; HEADER_BYTES];
+    stream.read_exact(&mut header).unwrap();
+    let mut hello = vec![0; Header::parse(&header, Side::Client).unwrap().body_bytes];
+    stream.read_exact(&mut hello).unwrap();
+    let welcome = Welcome { version: 1, software: "test".into(), device: "d".into(), root: "/".into(), boot: "b".into(), pid: 1 };
+    stream.write_all(&frame(FrameKind::Welcome, &welcome.encode())).unwrap();
+    stream
+}
+
+#[test]
+fn an_agent_that_takes_nothing_costs_a_bounded_wait_and_every_message_is_accounted_for() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.socket()).unwrap();
+    let options = ClientOptions { send_patience: Duration::from_millis(50), ..ClientOptions::default() };
+    std::thread::scope(|scope| {
+        let stuck = scope.spawn(|| pretend_agent(&listener));
+        let client = Client::connect_with(&place.socket(), "patient", options).unwrap();
+        let mut stuck = stuck.join().unwrap();
+        let channel = text_channel(&client, "/numbers");
+        let (mut accepted, mut refused) = (0u64, 0u64);
+        let mut try_log = |payload: &[u8]| match channel.log(payload.into(), Times::default()) {
+            Ok(()) => accepted += 1,
+            Err(error) => {
+                assert!(error.is_retryable() && error.message().contains("the agent took nothing for 0.05 s"), "{error}");
+                refused += 1;
+            }
+        };
+        until("the agent's silence is felt", || {
+            try_log(&[1; 1000]);
+            try_log(&[2; 200_000]);
+            refused >= 3
+        });
+        // From here on it listens, to the end.
+        let reading = scope.spawn(move || {
+            let (mut messages, mut told) = (0, 0);
+            let mut header = [0; HEADER_BYTES];
+            while stuck.read_exact(&mut header).is_ok() {
+                let header = Header::parse(&header, Side::Client).unwrap();
+                let mut body = vec![0; header.body_bytes];
+                stuck.read_exact(&mut body).unwrap();
+                match header.kind {
+                    FrameKind::Log => messages += Entries::new(&body).map(|entry| entry.unwrap()).count() as u64,
+                    FrameKind::Loss => told += from_json::<Loss>("a loss", &body).unwrap().messages.unwrap(),
+                    _ => {}
+                }
+            }
+            (messages, told)
+        });
+        until("a message passes again", || {
+            let before = accepted;
+            try_log(&[3; 100_000]);
+            accepted > before
+        });
+        drop((client, channel));
+        assert_eq!(reading.join().unwrap(), (accepted, refused));
+    });
 }

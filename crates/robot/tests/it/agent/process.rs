@@ -126,6 +126,32 @@ fn kill_9_loses_at_most_the_last_second() {
     assert_eq!(place.payloads("/last"), ["still here"]);
 }
 
+#[test]
+fn a_killed_agent_is_found_again_and_the_gap_is_told() {
+    let place = Place::new();
+    let mut agent = Running::start(&place);
+    let client = place.client("patient");
+    let channel = text_channel(&client, "/numbers");
+    log(&channel, "flushed").unwrap();
+    client.flush().unwrap();
+    log(&channel, "perhaps").unwrap();
+    client.status().unwrap();
+    agent.signal(Signal::KILL);
+    agent.wait();
+    until("its end is heard", || log(&channel, "nowhere").is_err());
+    assert!(client.status().is_err());
+    let mut agent = Running::start(&place);
+    until("it is found", || log(&channel, "again").is_ok());
+    client.close().unwrap();
+    agent.signal(Signal::TERM);
+    assert!(agent.wait().success());
+    let read = place.payloads("/numbers");
+    assert_eq!((read.first().map(String::as_str), read.last().map(String::as_str)), (Some("flushed"), Some("again")));
+    let losses = recording::read::open(&place.root()).unwrap().info().unwrap().losses;
+    let gap = losses.iter().find(|loss| loss.reason.starts_with("the agent ended without a farewell"));
+    assert!(gap.is_some_and(|gap| gap.topic.is_none() && gap.messages.is_none()), "{losses:?}");
+}
+
 /// Checks that every number that was flushed can be read, once, in order.
 fn check_numbers(root: &Path, flushed: &[Range<usize>], logged: usize) {
     let recording = recording::read::open(root).unwrap();

@@ -1,0 +1,13 @@
+//! The `tapeloop` command from outside: the real program, its output, its exit codes.
+//!
+//! **Invariant:** every test has folders and a socket of its own, and leaves no process behind.
+
+mod agent;
+mod bad_input;
+mod help;
+mod input;
+mod offline;
+mod program;
+mod reading;
+mod real;
+mod replay;
