@@ -56,11 +56,11 @@ pub(crate) fn tape(arguments: &Arguments) -> Result<Value> {
     let Arguments { data, messages, size, topics, compression, sync } = arguments;
     let compression = compression.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
     let durability = if *sync { "1 s" } else { "none" };
-    let config = format!(
-        "[[buffer]]\nname = 'all'\ndisk = {{ size = '16 GB' }}\ncompression = '{compression}'\ndurability = '{durability}'\n"
-    );
+    let config =
+        format!("[[buffer]]\nname = 'all'\ndisk = {{ size = '16 GB' }}\ncompression = '{compression}'\ndurability = '{durability}'\n");
     let tape = Tape::open(data, Config::parse(&config, "bench")?, OpenOptions::default())?;
-    let channels: Vec<Arc<Channel>> = (0..*topics).map(|i| tape.channel(spec(&format!("/bench/topic_{i}")))).collect::<robot::Result<_>>()?;
+    let channels: Vec<Arc<Channel>> =
+        (0..*topics).map(|i| tape.channel(spec(&format!("/bench/topic_{i}")))).collect::<robot::Result<_>>()?;
     let payloads = payloads(PAYLOADS, *size);
     let start = Moment::now();
     for i in 0..*messages {
@@ -115,11 +115,17 @@ pub(crate) fn mcap(arguments: &Arguments) -> Result<Value> {
         file.sync_data()?;
     }
     let (seconds, cpu_seconds) = (start.seconds(), start.cpu_seconds());
-    Ok(json!({ "messages": messages, "seconds": seconds, "cpu_seconds": cpu_seconds, "payload_bytes": messages * size, "peak_rss": peak_rss()? }))
+    Ok(
+        json!({ "messages": messages, "seconds": seconds, "cpu_seconds": cpu_seconds, "payload_bytes": messages * size, "peak_rss": peak_rss()? }),
+    )
 }
 
 /// Returns a topic as all measurements define theirs.
 pub(crate) fn spec(topic: &str) -> ChannelSpec {
-    let schema = recording::Schema { name: "Bench".into(), encoding: "jsonschema".into(), data: bytes::Bytes::from_static(b"{\"type\":\"object\"}") };
+    let schema = recording::Schema {
+        name: "Bench".into(),
+        encoding: "jsonschema".into(),
+        data: bytes::Bytes::from_static(b"{\"type\":\"object\"}"),
+    };
     ChannelSpec { topic: topic.into(), encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() }
 }

@@ -44,5 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value> {
     client.flush()?;
     let (seconds, cpu_seconds) = (start.seconds(), start.cpu_seconds());
     client.close()?;
-    Ok(json!({ "messages": messages, "seconds": seconds, "accepted_seconds": accepted_seconds, "cpu_seconds": cpu_seconds, "payload_bytes": messages * size }))
+    Ok(
+        json!({ "messages": messages, "seconds": seconds, "accepted_seconds": accepted_seconds, "cpu_seconds": cpu_seconds, "payload_bytes": messages * size }),
+    )
 }

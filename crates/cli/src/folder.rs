@@ -37,7 +37,8 @@ pub(crate) fn check_tape(folder: &Path) -> anyhow::Result<&Path> {
         return Ok(folder);
     }
     let what = if folder.exists() { "there is no tape in" } else { "there is no folder" };
-    Err(Error::not_found(format!("{what} {}: name that of a tape with --data, or begin one with 'tapeloop record'", folder.display())).into())
+    Err(Error::not_found(format!("{what} {}: name that of a tape with --data, or begin one with 'tapeloop record'", folder.display()))
+        .into())
 }
 
 /// Reads the manifests of a tape.
@@ -91,7 +92,8 @@ impl Recordings {
         if let Some(found) = exact.or_else(named) {
             return Ok(Some(found));
         }
-        let begun: Vec<_> = self.manifests.iter().filter(|(_, manifest)| !wanted.is_empty() && manifest.recording.starts_with(wanted)).collect();
+        let begun: Vec<_> =
+            self.manifests.iter().filter(|(_, manifest)| !wanted.is_empty() && manifest.recording.starts_with(wanted)).collect();
         match begun.as_slice() {
             [] => Ok(None),
             [found] => Ok(Some(found)),
@@ -125,12 +127,18 @@ pub(crate) fn resolve(wanted: &Path, whom: &Whom) -> anyhow::Result<PathBuf> {
         }
         if let Recorder::Folder(folder) = &recorder {
             if !is_tape(folder) {
-                let nothing = format!("there is no file or folder '{shown}', nor a tape in {} that could have a recording of that name", folder.display());
+                let nothing = format!(
+                    "there is no file or folder '{shown}', nor a tape in {} that could have a recording of that name",
+                    folder.display()
+                );
                 return Err(Error::not_found(format!("{nothing} (--data names another)")).into());
             }
         }
     }
-    Err(Error::not_found(format!("there is no file or folder '{shown}', nor a recording of that id or name on {tape}: 'tapeloop ls' shows them")).into())
+    Err(Error::not_found(format!(
+        "there is no file or folder '{shown}', nor a recording of that id or name on {tape}: 'tapeloop ls' shows them"
+    ))
+    .into())
 }
 
 /// Returns where a recording's manifest stands.

@@ -79,15 +79,7 @@ fn open(root: &Path) -> anyhow::Result<(Tape, Timestamp)> {
     // The opening itself may have something to write; what the files say will do for its time.
     clock.now_ns.store(recording::read::open(root)?.span().end_ns.saturating_sub(1).max(0), Ordering::Relaxed);
     let (device, host) = recorded_by(root)?;
-    let options = OpenOptions {
-        clock: clock.clone(),
-        threads: false,
-        device,
-        host,
-        resume: true,
-        evict: false,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions { clock: clock.clone(), threads: false, device, host, resume: true, evict: false, ..OpenOptions::default() };
     let tape = Tape::open(root, config(root)?, options).map_err(|error| match error.kind() {
         Kind::Conflict => anyhow::Error::new(error).context("a recorder has the tape; name its socket with --agent"),
         _ => error.into(),

@@ -114,7 +114,8 @@ fn next(manifest: &Manifest) -> String {
         (State::Keeping, Some(name)) => format!("keep stop {name}"),
         (State::Completing, _) => {
             let ahead = manifest.asked.end_ns.unwrap_or(manifest.created_ns).saturating_sub(manifest.created_ns);
-            let when = if ahead > time::SECOND_NS { format!("   (complete in about {})", time::format_duration(ahead)) } else { String::new() };
+            let when =
+                if ahead > time::SECOND_NS { format!("   (complete in about {})", time::format_duration(ahead)) } else { String::new() };
             format!("info {}{when}", manifest.recording)
         }
         _ => format!("info {0} | tapeloop export {0} -o {0}.mcap", manifest.recording),

@@ -12,7 +12,6 @@ use recording::{Error, Result, TopicFilter, key, size, time};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-
 /// Budget of a disk buffer that names no size: this, or a tenth of the disk if that is less.
 pub const DEFAULT_DISK_BYTES: u64 = 20_000_000_000;
 /// Budget of a RAM buffer that names no size.
@@ -458,7 +457,9 @@ mod wire {
         for argument in arguments.split(',').map(str::trim).filter(|argument| !argument.is_empty()) {
             match argument.split_once('=').map(|(name, value)| (name.trim(), value.trim())) {
                 Some(("quality", value)) => encode.quality = value.parse().ok().filter(|q| (1..=100).contains(q)).ok_or_else(refuse)?,
-                Some(("max_width", value)) => encode.max_width = Some(value.parse().ok().filter(|w| (8..=65_535).contains(w)).ok_or_else(refuse)?),
+                Some(("max_width", value)) => {
+                    encode.max_width = Some(value.parse().ok().filter(|w| (8..=65_535).contains(w)).ok_or_else(refuse)?)
+                }
                 _ => return Err(refuse()),
             }
         }

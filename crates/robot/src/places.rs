@@ -77,9 +77,12 @@ pub(crate) fn prepare_socket_folder(socket: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Returns the value of an environment variable.
+type Variables = dyn Fn(&str) -> Option<OsString>;
+
 /// What the places depend on.
 struct Surroundings {
-    variable: Box<dyn Fn(&str) -> Option<OsString>>,
+    variable: Box<Variables>,
     uid: u32,
     temporary: PathBuf,
     /// Whether this process can listen in the system's folder.

@@ -140,7 +140,8 @@ impl Recorder {
                 let name = std::any::type_name::<T>().rsplit("::").next().unwrap_or("value").trim_end_matches('>').to_owned();
                 let schema = schema_of(&name, &serde_json::to_value(value).map_err(refuse)?);
                 let schema = Schema { name, encoding: "jsonschema".into(), data: schema.to_string().into() };
-                let spec = ChannelSpec { topic: topic.into(), encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() };
+                let spec =
+                    ChannelSpec { topic: topic.into(), encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() };
                 let channel = self.channel(spec)?;
                 self.typed.lock().insert(key, channel.clone());
                 channel

@@ -39,15 +39,15 @@ use parking_lot::{Mutex, RwLock};
 use recording::message::Schema;
 use recording::{Error, Loss, Result, topic};
 
-pub use self::lane::SEGMENT_FORMAT;
-pub use self::open::{OpenOptions, config_path};
-pub(crate) use self::open::Parts;
-pub use self::view::{BufferView, SegmentView, View};
 use self::buffer::{Buffer, Gate, Job};
 use self::channel::{Channel, ChannelSpec, Payload, Stamp, Times};
 use self::disk::Disk;
 use self::keeper::Keeper;
+pub use self::lane::SEGMENT_FORMAT;
+pub(crate) use self::open::Parts;
+pub use self::open::{OpenOptions, config_path};
 use self::transform::TransformFor;
+pub use self::view::{BufferView, SegmentView, View};
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -157,7 +157,11 @@ impl Tape {
         };
         if !channel.is_recorded() {
             let topic = &channel.spec.topic;
-            self.report_event("unwanted_topic", &format!("no buffer holds '{topic}': it is not recorded"), serde_json::json!({ "topic": topic }));
+            self.report_event(
+                "unwanted_topic",
+                &format!("no buffer holds '{topic}': it is not recorded"),
+                serde_json::json!({ "topic": topic }),
+            );
         }
         Ok(channel)
     }
@@ -259,7 +263,8 @@ impl Inner {
         channel.traffic.bytes.fetch_add(length as u64, Ordering::Relaxed);
         let routes = channel.routes.load();
         // Several buffers share one copy of a large payload.
-        let payload = if routes.len() > 1 && length >= recording::mcap::chunk::LARGE_PAYLOAD { payload.to_shared().into() } else { payload };
+        let payload =
+            if routes.len() > 1 && length >= recording::mcap::chunk::LARGE_PAYLOAD { payload.to_shared().into() } else { payload };
         for route in routes.iter() {
             let counters = &route.buffer.counters;
             if route.rate_limit.as_ref().is_some_and(|limit| !limit.admits(log_time_ns)) {
@@ -273,10 +278,16 @@ impl Inner {
                 self.submit(&route.buffer, job, length as u64);
             } else {
                 let slot = route.slot.load();
-                slot.push(route.channel_id, stamp, &payload, |size| route.buffer.empty_chunk(size), |full| {
-                    let bytes = full.chunk.size() as u64;
-                    self.submit(&route.buffer, Job::Chunk(full), bytes);
-                });
+                slot.push(
+                    route.channel_id,
+                    stamp,
+                    &payload,
+                    |size| route.buffer.empty_chunk(size),
+                    |full| {
+                        let bytes = full.chunk.size() as u64;
+                        self.submit(&route.buffer, Job::Chunk(full), bytes);
+                    },
+                );
             }
         }
         if channel.latched {

@@ -137,7 +137,11 @@ fn whole(recording: &Recording, files: &[FileFindings]) -> recording::Result<Who
         return Ok(Whole { messages: file.messages, bytes: file.bytes, losses: Vec::new() });
     }
     let info = recording.info()?;
-    Ok(Whole { messages: info.messages, bytes: info.topics.iter().map(|topic| topic.bytes).sum(), losses: info.losses })
+    Ok(Whole {
+        messages: info.messages,
+        bytes: info.topics.iter().map(|topic| topic.bytes).sum(),
+        losses: [info.losses, info.missing].concat(),
+    })
 }
 
 /// Returns the folder of the tape that a manifest belongs to: `<root>/devices/<device>/<id>.json`.
@@ -169,7 +173,7 @@ fn check_file(path: &Path) -> Option<FileFindings> {
             size_bytes,
             messages: info.messages,
             bytes: info.topics.iter().map(|topic| topic.bytes).sum(),
-            losses: info.losses,
+            losses: [info.losses, info.missing].concat(),
             error: None,
         }),
         Err(error) if error.kind() == Kind::NotFound => None,
@@ -260,7 +264,10 @@ fn lines(findings: &Findings) -> Vec<String> {
     if !findings.recordings.is_empty() {
         let broken: Vec<&RecordingFindings> = findings.recordings.iter().filter(|recording| !recording.problems.is_empty()).collect();
         let count = text::counted(findings.recordings.len() as u64, "recording");
-        lines.push(format!("recordings  {count}: {}", if broken.is_empty() { "all they name is there and unchanged" } else { "not all they name is" }));
+        lines.push(format!(
+            "recordings  {count}: {}",
+            if broken.is_empty() { "all they name is there and unchanged" } else { "not all they name is" }
+        ));
         for recording in broken {
             let id = recording.name.as_ref().unwrap_or(&recording.recording);
             lines.extend(recording.problems.iter().take(SHOWN).map(|problem| format!("  {id}: {problem}")));

@@ -81,7 +81,8 @@ impl Export {
 }
 
 fn lines(report: &ExportReport) -> Vec<String> {
-    let latched = if report.latched > 0 { format!(", {} of them latched values of before", text::count(report.latched)) } else { String::new() };
+    let latched =
+        if report.latched > 0 { format!(", {} of them latched values of before", text::count(report.latched)) } else { String::new() };
     let mut lines = vec![
         format!("{}: {}", report.path.display(), size::format(report.size_bytes)),
         format!("holds     {}{latched}", text::counted(report.messages, "message")),

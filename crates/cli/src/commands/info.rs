@@ -74,7 +74,7 @@ fn lines(info: &read::Info) -> Vec<String> {
         lines.push(String::new());
         lines.extend(topics_table(info));
     }
-    if !info.losses.is_empty() {
+    if !(info.losses.is_empty() && info.missing.is_empty()) {
         lines.push(String::new());
         lines.extend(losses(info));
     }
@@ -101,9 +101,9 @@ fn topics_table(info: &read::Info) -> Vec<String> {
 
 fn losses(info: &read::Info) -> Vec<String> {
     let word = |lost: bool| if lost { "lost     " } else { "missing  " };
-    let mut lines: Vec<String> =
-        info.losses.iter().take(LOSSES_SHOWN).map(|loss| format!("{} {}", word(loss.is_lost()), text::loss(loss))).collect();
-    let more = info.losses.len().saturating_sub(LOSSES_SHOWN);
+    let all = || info.losses.iter().chain(&info.missing);
+    let mut lines: Vec<String> = all().take(LOSSES_SHOWN).map(|loss| format!("{} {}", word(loss.is_lost()), text::loss(loss))).collect();
+    let more = all().count().saturating_sub(LOSSES_SHOWN);
     if more > 0 {
         lines.push(format!("          and {more} more, which --json lists"));
     }

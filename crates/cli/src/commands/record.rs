@@ -112,7 +112,10 @@ impl Record {
             let config = Config::parse(&text, &path.display().to_string())?;
             if let Some(other) = config.device.filter(|other| other != device) {
                 let path = path.display();
-                return Err(Usage(format!("--device says '{device}', and the configuration says device = '{other}': remove one of them ({path})")).into());
+                return Err(Usage(format!(
+                    "--device says '{device}', and the configuration says device = '{other}': remove one of them ({path})"
+                ))
+                .into());
             }
         }
         Ok(Some(device.clone()))
@@ -145,7 +148,10 @@ fn tell(played: &Played) -> anyhow::Result<Outcome> {
     let amount = format!("{}, {}", text::counted(played.messages, "message"), size::format(played.bytes));
     let mut lines = vec![format!("played {amount} in {}{end}", time::format_duration(played.took_ns))];
     if played.lost > 0 {
-        lines.push(format!("lost {} on the way to the disk: 'tapeloop status' and 'tapeloop doctor' say why", text::counted(played.lost, "message")));
+        lines.push(format!(
+            "lost {} on the way to the disk: 'tapeloop status' and 'tapeloop doctor' say why",
+            text::counted(played.lost, "message")
+        ));
     }
     if played.refused > 0 {
         lines.push(format!("refused {} that cannot be recorded", text::counted(played.refused, "message")));

@@ -88,7 +88,8 @@ impl Save {
             Recorder::Folder(folder) => {
                 let kept = offline::save(&folder, &request).map_err(explain)?;
                 let end = text::moment(kept.end_ns);
-                let note = format!("no agent answers: kept directly on the tape in {}, where 'now' is {end}, its last message", folder.display());
+                let note =
+                    format!("no agent answers: kept directly on the tape in {}, where 'now' is {end}, its last message", folder.display());
                 if self.json.wanted {
                     eprintln!("tapeloop: {note}");
                 }

@@ -28,7 +28,8 @@ fn the_past_is_kept_listed_read_and_removed() {
     log(&place, "/imu", 100);
     log(&place, "/odom", 10);
 
-    let arguments = ["save", "--before", "1 h", "--topics", "/imu", "--why", "missed stop sign", "--label", "operator=ada", "--label", "run=12"];
+    let arguments =
+        ["save", "--before", "1 h", "--topics", "/imu", "--why", "missed stop sign", "--label", "operator=ada", "--label", "run=12"];
     let report = place.json(&arguments);
     let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     for key in ["recording", "state", "start_ns", "end_ns", "asked", "kept", "missing", "segments"] {
@@ -98,7 +99,11 @@ fn an_open_end_is_kept_until_it_is_stopped() {
 #[test]
 fn status_shows_buffers_clients_and_what_no_buffer_wants() {
     let place = Place::new();
-    fs::write(place.path("a.toml"), "device = 'rover-7'\n[[buffer]]\nname = 'imu'\ntopics = ['/imu']\ndisk = '1 h'\n[[rule]]\nname = 'brake'\n").unwrap();
+    fs::write(
+        place.path("a.toml"),
+        "device = 'rover-7'\n[[buffer]]\nname = 'imu'\ntopics = ['/imu']\ndisk = '1 h'\n[[rule]]\nname = 'brake'\n",
+    )
+    .unwrap();
     let agent = place.agent(&["a.toml"]);
     log(&place, "/imu", 10);
     log(&place, "/odom", 10);
@@ -111,7 +116,7 @@ fn status_shows_buffers_clients_and_what_no_buffer_wants() {
     assert!(status["clients"].as_array().unwrap().iter().any(|client| client["name"] == "test"));
     // Stdout is no terminal here, so it is shown once.
     let text = place.ok(&["status"]);
-    for part in ["rover-7 on ", "imu       disk", "1.0 h", "unwanted    no buffer holds /odom", "rule 'brake' is not yet active", "test"] {
+    for part in ["rover-7 on ", "imu       disk", "60.0 min", "unwanted    no buffer holds /odom", "rule 'brake' is not yet active", "test"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert_eq!(agent.stop().0, 0);

@@ -84,11 +84,11 @@ pub(crate) fn assert_equal(expected: &[Read], found: &[Read]) {
     }
 }
 
-/// Changes bytes in the middle of a file.
+/// Changes a page in the middle of a file.
 pub(crate) fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
-    for byte in &mut bytes[middle..middle + 64] {
+    for byte in &mut bytes[middle..middle + 4096] {
         *byte ^= 0x5a;
     }
     fs::write(path, bytes).unwrap();

@@ -58,11 +58,12 @@ fn a_crash_is_repaired_first_and_what_it_cost_is_said() {
         recorder.flush().unwrap();
     }
     let open = place.json(&["save", "--before", "1h"]);
+    std::process::Command::new("cp").arg("-r").arg(place.path("tape")).arg("/tmp/cli/crash0").status().unwrap();
     place.ok(&["keep", "start", "run-12", "--before", "1h"]);
     agent.kill();
     drop(recorder);
     let segment = segments(&place.path("tape")).pop().unwrap();
-    input::damage(&segment);
+    input::damage(&segment);std::process::Command::new("cp").arg("-r").arg(place.path("tape")).arg("/tmp/cli/crash").status().unwrap();
 
     let doctor = place.run(&["doctor", "tape", "--json"]);
     assert_eq!(doctor.code, 3, "{doctor:?}");

@@ -43,7 +43,11 @@ fn info_reads_a_bag_folder() {
     fs::create_dir(place.path("bag")).unwrap();
     input::write(&place.path("bag/bag_0.mcap"), 50);
     input::write_from(&place.path("bag/bag_1.mcap"), START_NS + 50 * STEP_NS, 50);
-    fs::write(place.path("bag/metadata.yaml"), "rosbag2_bagfile_information:\n  relative_file_paths:\n    - bag_0.mcap\n    - bag_1.mcap\n").unwrap();
+    fs::write(
+        place.path("bag/metadata.yaml"),
+        "rosbag2_bagfile_information:\n  relative_file_paths:\n    - bag_0.mcap\n    - bag_1.mcap\n",
+    )
+    .unwrap();
     let info = place.json(&["info", "bag"]);
     assert_eq!((&info["format"], &info["messages"]), (&json!("rosbag2"), &json!(102)));
     assert!(place.ok(&["doctor", "bag"]).contains("2 files"));
@@ -87,7 +91,8 @@ fn cat_prints_a_line_per_message() {
         place.ok(&["cat", "a.mcap", "--topic", "/log", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 10);
     let log_time = START_NS + 9 * STEP_NS;
-    let expected = json!({ "topic": "/log", "log_time": log_time, "publish_time": log_time - 3_000_000, "message": { "i": 9, "x": 71271 } });
+    let expected =
+        json!({ "topic": "/log", "log_time": log_time, "publish_time": log_time - 3_000_000, "message": { "i": 9, "x": 71271 } });
     assert_eq!(lines[0], expected);
     insta::assert_snapshot!("cat", place.ok(&["cat", "a.mcap", "--limit", "4"]));
 
@@ -130,7 +135,9 @@ fn an_export_is_exact_and_cuts_time_and_topics() {
     assert_eq!((&report["messages"], &report["latched"]), (&json!(11), &json!(1)));
     let expected: Vec<input::Read> = original
         .into_iter()
-        .filter(|message| message.topic == "/map" || message.topic == "/log" && (100..200).contains(&((message.log_time - START_NS) / STEP_NS)))
+        .filter(|message| {
+            message.topic == "/map" || message.topic == "/log" && (100..200).contains(&((message.log_time - START_NS) / STEP_NS))
+        })
         .collect();
     input::assert_equal(&expected, &input::read(&place.path("part.mcap")));
     let info = place.json(&["info", "part.mcap"]);

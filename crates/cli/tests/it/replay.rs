@@ -71,7 +71,7 @@ fn a_window_that_ends_behind_the_file_is_cut_short_at_its_end() {
     assert!(said.contains("played 101 messages"), "{said}");
     let info = place.json(&["info", saved["recording"].as_str().unwrap(), "--data", "tape"]);
     assert_eq!((&info["state"], &info["messages"]), (&json!("cut_short"), &json!(101)));
-    let reasons: Vec<&str> = info["losses"].as_array().unwrap().iter().map(|loss| loss["reason"].as_str().unwrap()).collect();
+    let reasons: Vec<&str> = info["missing"].as_array().unwrap().iter().map(|loss| loss["reason"].as_str().unwrap()).collect();
     assert!(reasons.iter().any(|reason| reason.starts_with("cut short:")), "{reasons:?}");
 }
 

@@ -33,6 +33,9 @@ pub struct Info {
     pub topics: Vec<TopicInfo>,
     /// What cannot be read, or was lost when it was recorded.
     pub losses: Vec<Loss>,
+    /// What is not there although nothing went wrong: it expired, was filtered, or was never recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Loss>,
     /// What a reader should know and what is no loss.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -132,6 +135,7 @@ pub(super) fn info(recording: &Recording) -> Result<Info> {
         messages,
         bytes,
     });
+    let (losses, missing) = messages.losses().iter().cloned().partition(Loss::is_lost);
     Ok(Info {
         path: recording.path().to_owned(),
         format: recording.format().to_owned(),
@@ -139,7 +143,8 @@ pub(super) fn info(recording: &Recording) -> Result<Info> {
         start_ns: times_ns.map(|(start_ns, _)| start_ns),
         end_ns: times_ns.map(|(_, end_ns)| end_ns),
         topics: topics.collect(),
-        losses: messages.losses().to_vec(),
+        losses,
+        missing,
         notes: recording.notes().to_vec(),
         recording: recording.manifest().map(RecordingInfo::from),
     })

@@ -59,7 +59,8 @@ impl<'a> Fields<'a> {
 
 fn check(path: &Path) {
     let input: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let features: Vec<&str> = input["meta"]["variant"]["features"].as_array().unwrap().iter().map(|feature| feature.as_str().unwrap()).collect();
+    let features: Vec<&str> =
+        input["meta"]["variant"]["features"].as_array().unwrap().iter().map(|feature| feature.as_str().unwrap()).collect();
     let has = |feature: &str| features.contains(&feature);
     let mut out = MAGIC.to_vec();
     let mut chunk = Vec::new();
@@ -108,7 +109,8 @@ fn check(path: &Path) {
 fn definition_or_message(kind: &str, fields: &Fields<'_>, out: &mut Vec<u8>, messages: &mut ChunkBuilder) {
     match kind {
         "Schema" => {
-            let schema = Schema { name: fields.text("name").into(), encoding: fields.text("encoding").into(), data: fields.bytes("data").into() };
+            let schema =
+                Schema { name: fields.text("name").into(), encoding: fields.text("encoding").into(), data: fields.bytes("data").into() };
             write::schema(out, fields.number("id"), &schema);
         }
         "Channel" => {

@@ -89,7 +89,11 @@ fn greet(agent: &Shared, reader: &mut FrameReader<Arc<UnixStream>>) -> Result<Op
 /// Tells a client why it is thrown out.
 fn refuse(agent: &Shared, client: &ClientEntry, error: &Error) {
     let refusal = Refusal { fatal: true, ..Refusal::from(error) };
-    agent.report("client_refused", &format!("client '{}' (pid {}) is refused: {}", client.name, client.pid, refusal.message), about(client));
+    agent.report(
+        "client_refused",
+        &format!("client '{}' (pid {}) is refused: {}", client.name, client.pid, refusal.message),
+        about(client),
+    );
     client.send(&*agent.clock, FrameKind::Error, &to_body(&refusal));
     client.cut_off();
 }
@@ -241,7 +245,8 @@ impl Connection<'_> {
             client.send(&*agent.clock, FrameKind::ControlReply, &reply(token, &outcome));
         };
         if self.beside(work).is_err() {
-            let error = Error::unavailable(format!("this client has {REQUEST_LIMIT} requests that are not answered yet, which is the limit"));
+            let error =
+                Error::unavailable(format!("this client has {REQUEST_LIMIT} requests that are not answered yet, which is the limit"));
             self.client.send(&*self.agent.clock, FrameKind::ControlReply, &reply(token, &Outcome::from(Err(error))));
         }
     }

@@ -44,6 +44,9 @@ pub(crate) struct HttpServer {
     thread: JoinHandle<()>,
 }
 
+/// An answer that says what is wrong.
+type Refused = (StatusCode, axum::Json<Value>);
+
 #[derive(Clone)]
 struct Site {
     agent: Arc<Shared>,
@@ -63,9 +66,10 @@ pub(crate) fn listen(address: &str) -> Result<(TcpListener, SocketAddr)> {
         )));
     }
     let in_use = |error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            Error::new(Kind::Conflict, format!("something listens there already; choose another port with --http, or --http off: {address}"))
-        }
+        io::ErrorKind::AddrInUse => Error::new(
+            Kind::Conflict,
+            format!("something listens there already; choose another port with --http, or --http off: {address}"),
+        ),
         _ => Error::io(format!("cannot listen: {address}"), error),
     };
     let listener = TcpListener::bind(address).map_err(in_use)?;
@@ -186,7 +190,7 @@ async fn one_capture(State(site): State<Site>, Path(id): Path<String>) -> Respon
 async fn save(State(site): State<Site>, body: Result<Bytes, BytesRejection>) -> Response {
     let request = match parse::<SaveRequest>(body) {
         Ok(request) => SaveRequest { by: by_http(request.by), ..request },
-        Err(response) => return response,
+        Err(refused) => return refused.into_response(),
     };
     site.capture(move |agent| agent.tape.save(&request)).await
 }
@@ -194,7 +198,7 @@ async fn save(State(site): State<Site>, body: Result<Bytes, BytesRejection>) -> 
 async fn start_keep(State(site): State<Site>, Path(name): Path<String>, body: Result<Bytes, BytesRejection>) -> Response {
     let request = match parse::<KeepRequest>(body) {
         Ok(request) => KeepRequest { name, by: by_http(request.by), ..request },
-        Err(response) => return response,
+        Err(refused) => return refused.into_response(),
     };
     site.capture(move |agent| agent.tape.keep_start(&request)).await
 }
@@ -207,7 +211,7 @@ async fn stop_keep(State(site): State<Site>, Path(name): Path<String>, body: Res
     }
     let stop = match parse::<Stop>(body) {
         Ok(stop) => stop,
-        Err(response) => return response,
+        Err(refused) => return refused.into_response(),
     };
     site.capture(move |agent| {
         let after_ns = stop.after.as_ref().map(Length::to_ns).transpose()?;
@@ -243,19 +247,23 @@ impl Site {
 }
 
 /// Reads a body; none at all means every default.
-fn parse<T: DeserializeOwned + Default>(body: Result<Bytes, BytesRejection>) -> Result<T, Response> {
-    let body = body.map_err(|rejection| (rejection.status(), message(&rejection.body_text())).into_response())?;
+fn parse<T: DeserializeOwned + Default>(body: Result<Bytes, BytesRejection>) -> Result<T, Refused> {
+    let body = body.map_err(|rejection| (rejection.status(), message(&rejection.body_text())))?;
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&body).map_err(|error| answered(Err(Error::invalid("a body that does not fit").caused_by(error))))
+    serde_json::from_slice(&body).map_err(|error| refused(&Error::invalid("a body that does not fit").caused_by(error)))
 }
 
 fn answered(result: Result<Value>) -> Response {
     match result {
         Ok(value) => axum::Json(value).into_response(),
-        Err(error) => (status_of(error.kind()), message(&error.to_string())).into_response(),
+        Err(error) => refused(&error).into_response(),
     }
+}
+
+fn refused(error: &Error) -> Refused {
+    (status_of(error.kind()), message(&error.to_string()))
 }
 
 fn message(text: &str) -> axum::Json<Value> {

@@ -33,7 +33,12 @@ pub(crate) fn text(status: &Status, clients: &[ClientStatus]) -> String {
         ("tapeloop_lost_messages_total", Type::Counter, "Messages lost.", Some(status.lost_messages as f64)),
         ("tapeloop_lost_bytes_total", Type::Counter, "Payload bytes lost.", Some(status.lost_bytes as f64)),
         ("tapeloop_durable_until_timestamp_seconds", Type::Gauge, "Until when all is on disk.", status.durable_until_ns.map(seconds)),
-        ("tapeloop_clock_plausible", Type::Gauge, "Whether the wall clock can be right.", Some(f64::from(u8::from(status.clock.plausible)))),
+        (
+            "tapeloop_clock_plausible",
+            Type::Gauge,
+            "Whether the wall clock can be right.",
+            Some(f64::from(u8::from(status.clock.plausible))),
+        ),
         ("tapeloop_disk_free_bytes", Type::Gauge, "Free bytes on the tape's disk.", Some(status.disk.free_bytes as f64)),
         ("tapeloop_disk_total_bytes", Type::Gauge, "Size of the tape's disk.", Some(status.disk.total_bytes as f64)),
         ("tapeloop_disk_floor_bytes", Type::Gauge, "Bytes that stay free.", Some(status.disk.floor_bytes as f64)),
@@ -67,7 +72,9 @@ const BUFFER_METRICS: [(&str, Type, &str, BufferValue); 16] = [
     ("tapeloop_buffer_evicted_segments_total", Type::Counter, "Segments evicted.", |buffer| Some(buffer.evicted_segments as f64)),
     ("tapeloop_buffer_evicted_bytes_total", Type::Counter, "Bytes evicted.", |buffer| Some(buffer.evicted_bytes as f64)),
     ("tapeloop_buffer_size_bytes", Type::Gauge, "Bytes held.", |buffer| Some(buffer.size_bytes as f64)),
-    ("tapeloop_buffer_size_limit_bytes", Type::Gauge, "Bytes that may be held.", |buffer| buffer.size_limit_bytes.map(|bytes| bytes as f64)),
+    ("tapeloop_buffer_size_limit_bytes", Type::Gauge, "Bytes that may be held.", |buffer| {
+        buffer.size_limit_bytes.map(|bytes| bytes as f64)
+    }),
     ("tapeloop_buffer_segments", Type::Gauge, "Segments held.", |buffer| Some(buffer.segments as f64)),
     ("tapeloop_buffer_depth_seconds", Type::Gauge, "How far back it goes.", |buffer| Some(buffer.depth_ns as f64 / 1e9)),
     ("tapeloop_buffer_depth_limit_seconds", Type::Gauge, "How far back it may go.", |buffer| {

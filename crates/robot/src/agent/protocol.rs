@@ -337,9 +337,8 @@ impl OpenChannel {
             return Err(Error::invalid(format!("channel {}; a client has at most {CHANNELS_LIMIT}", head.id)));
         }
         topic::check_name(&head.topic)?;
-        let schema = head.schema.map(|schema| {
-            Arc::new(Schema { name: schema.name, encoding: schema.encoding, data: Bytes::copy_from_slice(data) })
-        });
+        let schema =
+            head.schema.map(|schema| Arc::new(Schema { name: schema.name, encoding: schema.encoding, data: Bytes::copy_from_slice(data) }));
         let spec = ChannelSpec {
             topic: head.topic,
             encoding: head.encoding,

@@ -45,7 +45,9 @@ impl Socket {
         let length = path.as_os_str().len();
         if length > PATH_LIMIT {
             let path = path.display();
-            return Err(Error::invalid(format!("a socket's path has at most {PATH_LIMIT} bytes, this one {length} (see --socket): {path}")));
+            return Err(Error::invalid(format!(
+                "a socket's path has at most {PATH_LIMIT} bytes, this one {length} (see --socket): {path}"
+            )));
         }
         let group = group.map(find_group).transpose()?;
         prepare_socket_folder(path)?;
@@ -118,7 +120,10 @@ fn remove_stale(path: &Path) -> Result<()> {
     let Ok(file) = fs::symlink_metadata(path) else { return Ok(()) };
     if !file.file_type().is_socket() {
         let path = path.display();
-        return Err(Error::new(Kind::Conflict, format!("there is something that is no socket (choose another place with --socket): {path}")));
+        return Err(Error::new(
+            Kind::Conflict,
+            format!("there is something that is no socket (choose another place with --socket): {path}"),
+        ));
     }
     if connect_to(path, ANSWER_PATIENCE).is_ok() {
         return Err(in_use(path));

@@ -178,13 +178,17 @@ impl Captures {
         let by_id = state.active.get(id).map(|active| &active.manifest).or_else(|| state.finished.get(id));
         let named = |manifest: &&Manifest| manifest.name.as_deref() == Some(id);
         let by_name = || state.active.values().map(|active| &active.manifest).chain(state.finished.values().rev()).find(named);
-        by_id.or_else(by_name).cloned().ok_or_else(|| Error::not_found(format!("no recording '{id}' on this tape: 'tapeloop ls' shows them")))
+        by_id
+            .or_else(by_name)
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("no recording '{id}' on this tape: 'tapeloop ls' shows them")))
     }
 
     /// Returns all manifests, oldest first.
     pub(crate) fn all(&self) -> Vec<Manifest> {
         let state = self.state.lock();
-        let mut all: Vec<Manifest> = state.active.values().map(|active| active.manifest.clone()).chain(state.finished.values().cloned()).collect();
+        let mut all: Vec<Manifest> =
+            state.active.values().map(|active| active.manifest.clone()).chain(state.finished.values().cloned()).collect();
         all.sort_by_key(|manifest| manifest.created_ns);
         all
     }
@@ -224,7 +228,13 @@ impl Captures {
             manifest.segments.iter().map(|segment| segment.key.clone()).filter(|key| !state.named.contains_key(key)).collect()
         };
         let view = tape.view();
-        let on_tape = |key: &str| view.buffers.iter().flat_map(|buffer| &buffer.segments).chain(&view.latched).any(|s| &*s.meta.key == key && s.meta.ram.is_none());
+        let on_tape = |key: &str| {
+            view.buffers
+                .iter()
+                .flat_map(|buffer| &buffer.segments)
+                .chain(&view.latched)
+                .any(|s| &*s.meta.key == key && s.meta.ram.is_none())
+        };
         for key in orphans.iter().filter(|key| !on_tape(key)) {
             let _ = self.disk.remove(&self.root.join(key));
         }

@@ -148,7 +148,8 @@ impl Plan {
         let begun: Vec<&SegmentView> = view.latched.iter().filter(|segment| since(segment) <= start_ns).collect();
         let small = begun.iter().rev().find(|segment| !segment.meta.heavy);
         let large = begun.iter().enumerate().filter(|(i, segment)| {
-            let replaced = |later: &&SegmentView| later.meta.topics == segment.meta.topics && later.meta.name.boot == segment.meta.name.boot;
+            let replaced =
+                |later: &&SegmentView| later.meta.topics == segment.meta.topics && later.meta.name.boot == segment.meta.name.boot;
             segment.meta.heavy && !begun[i + 1..].iter().filter(|later| later.meta.heavy).any(replaced)
         });
         let mut topics = BTreeSet::new();
@@ -168,7 +169,8 @@ impl Plan {
 
     fn note_filtered(&mut self, buffer: &BufferView, topic: &str, part: Span) {
         if let Some(interval_ns) = buffer.config.as_ref().and_then(|config| config.min_interval_ns) {
-            let reason = format!("filtered: buffer '{}' holds at most {:.3} messages per second of a topic", buffer.name, 1e9 / interval_ns as f64);
+            let reason =
+                format!("filtered: buffer '{}' holds at most {:.3} messages per second of a topic", buffer.name, 1e9 / interval_ns as f64);
             self.miss(Some(topic), part.start_ns, part.end_ns, reason);
         }
     }
@@ -201,8 +203,16 @@ impl Plan {
             let seen = || view.buffers.iter().flat_map(|buffer| &buffer.segments).any(|segment| segment.meta.holds(&pattern));
             if plain && !seen() {
                 let unwanted = view.unwanted.contains(&pattern);
-                let reason = if unwanted { "filtered: no buffer holds this topic" } else { "not seen: no message of this topic is on the tape" };
-                self.missing.push(Loss { topic: Some(pattern), start_ns: None, end_ns: None, messages: None, bytes: None, reason: reason.into() });
+                let reason =
+                    if unwanted { "filtered: no buffer holds this topic" } else { "not seen: no message of this topic is on the tape" };
+                self.missing.push(Loss {
+                    topic: Some(pattern),
+                    start_ns: None,
+                    end_ns: None,
+                    messages: None,
+                    bytes: None,
+                    reason: reason.into(),
+                });
             }
         }
     }

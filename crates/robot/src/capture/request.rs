@@ -149,7 +149,9 @@ mod tests {
 
     #[test]
     fn spans_that_make_no_sense_are_refused() {
-        for wrong in [r#"{}"#, r#"{"at": 5}"#, r#"{"start": 9, "end": 5}"#, r#"{"end": 5}"#, r#"{"before": 1, "start": 5}"#, r#"{"before": -1}"#] {
+        for wrong in
+            [r#"{}"#, r#"{"at": 5}"#, r#"{"start": 9, "end": 5}"#, r#"{"end": 5}"#, r#"{"before": 1, "start": 5}"#, r#"{"before": -1}"#]
+        {
             assert!(span(wrong).is_err(), "{wrong}");
         }
         assert!(serde_json::from_str::<SaveRequest>(r#"{"befor": 1}"#).is_err());

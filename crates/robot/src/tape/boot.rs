@@ -79,4 +79,3 @@ fn chunk_of(definitions: &[Definition]) -> Vec<u8> {
     chunk.extend_from_slice(&records);
     chunk
 }
-

@@ -136,7 +136,10 @@ impl Inner {
         if !self.latched.lock().note(channel, stamp, payload.to_shared()) {
             self.write_event(
                 "latched_limit",
-                &format!("more than {VALUE_LIMIT} latched values or {BYTES_LIMIT} bytes: '{}' is held like any other topic", channel.spec.topic),
+                &format!(
+                    "more than {VALUE_LIMIT} latched values or {BYTES_LIMIT} bytes: '{}' is held like any other topic",
+                    channel.spec.topic
+                ),
                 serde_json::Value::Null,
             );
         }
@@ -152,7 +155,11 @@ impl Inner {
         }
         for values in segments {
             let large = values.iter().any(|value| value.data.len() >= LARGE_PAYLOAD);
-            let since_ns = if large { values[0].stamp.log_time_ns } else { latched.last_written_ns.unwrap_or_else(|| values[0].stamp.log_time_ns.min(self.opened_ns)) };
+            let since_ns = if large {
+                values[0].stamp.log_time_ns
+            } else {
+                latched.last_written_ns.unwrap_or_else(|| values[0].stamp.log_time_ns.min(self.opened_ns))
+            };
             if !large {
                 latched.last_written_ns = Some(self.clock.utc_ns());
             }

@@ -54,7 +54,17 @@ pub struct OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { disk: Arc::new(RealDisk), clock: Arc::new(SystemClock), threads: true, device: None, host: None, boot: None, resume: false, evict: true, complete: true }
+        Self {
+            disk: Arc::new(RealDisk),
+            clock: Arc::new(SystemClock),
+            threads: true,
+            device: None,
+            host: None,
+            boot: None,
+            resume: false,
+            evict: true,
+            complete: true,
+        }
     }
 }
 
@@ -218,7 +228,8 @@ fn look(disk: &dyn Disk, root: &Path) -> Result<Found> {
     for device in list(&root.join("devices"))?.into_iter().filter(|entry| entry.is_folder) {
         let segments = key::segments(&device.name);
         let boots_folder = root.join(key::device(&device.name)).join("boots");
-        let mut days: Vec<String> = list(&root.join(&segments))?.into_iter().filter(|entry| entry.is_folder).map(|entry| entry.name).collect();
+        let mut days: Vec<String> =
+            list(&root.join(&segments))?.into_iter().filter(|entry| entry.is_folder).map(|entry| entry.name).collect();
         days.sort_unstable();
         for day in days {
             let folder = root.join(&segments).join(&day);

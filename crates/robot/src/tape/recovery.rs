@@ -69,7 +69,8 @@ pub(crate) fn recover(
         Recovered { meta: meta_of(&scan, key, name, size_bytes, sets)?, losses: scan.losses.clone(), repaired: false, unrepaired: None };
     if !scan.closed {
         let losses = &recovered.losses;
-        let repair = || if can_go_on(&scan) { go_on(disk, path, &*source, &scan, losses) } else { rewrite(disk, path, &*source, &scan, losses) };
+        let repair =
+            || if can_go_on(&scan) { go_on(disk, path, &*source, &scan, losses) } else { rewrite(disk, path, &*source, &scan, losses) };
         match repair() {
             Ok(size_bytes) => {
                 recovered.meta.size_bytes = size_bytes;
@@ -104,7 +105,9 @@ fn meta_of(scan: &Scan, key: &str, name: SegmentName, size_bytes: u64, sets: &mu
     let said = scan.metadata("tapeloop.segment").cloned().unwrap_or_default();
     let number = |key: &str| said.get(key).and_then(|value| value.parse::<i64>().ok());
     if let Some(format) = number("format").filter(|format| *format > i64::from(SEGMENT_FORMAT)) {
-        return Err(Error::invalid(format!("segment of format {format}; this version reads up to {SEGMENT_FORMAT}: update tapeloop ({key})")));
+        return Err(Error::invalid(format!(
+            "segment of format {format}; this version reads up to {SEGMENT_FORMAT}: update tapeloop ({key})"
+        )));
     }
     let counts = scan.counts();
     let ids: Vec<u16> = if counts.is_empty() {

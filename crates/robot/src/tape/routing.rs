@@ -34,7 +34,10 @@ impl Inner {
         let channel_id = channels.definitions.len() + 1;
         let next_schema = channels.schemas.len() + 1;
         if channel_id > CHANNEL_LIMIT || next_schema > CHANNEL_LIMIT {
-            return Err(Error::unavailable(format!("'{}' would be channel {channel_id}; a tape has {CHANNEL_LIMIT} until it is opened anew", spec.topic)));
+            return Err(Error::unavailable(format!(
+                "'{}' would be channel {channel_id}; a tape has {CHANNEL_LIMIT} until it is opened anew",
+                spec.topic
+            )));
         }
         let mut topic = spec.to_topic();
         let mut schema_id = 0;

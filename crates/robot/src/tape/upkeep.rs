@@ -97,8 +97,9 @@ impl Upkeep {
     pub(crate) fn recent_losses(&self, meta: &SegmentMeta) -> Vec<Loss> {
         let mut unwritten = self.unwritten.lock();
         let all = meta.name.buffer == crate::config::RECORDER_BUFFER;
-        let (taken, rest): (VecDeque<Loss>, VecDeque<Loss>) =
-            std::mem::take(&mut *unwritten).into_iter().partition(|loss| all || loss.topic.as_deref().is_some_and(|topic| meta.holds(topic)));
+        let (taken, rest): (VecDeque<Loss>, VecDeque<Loss>) = std::mem::take(&mut *unwritten)
+            .into_iter()
+            .partition(|loss| all || loss.topic.as_deref().is_some_and(|topic| meta.holds(topic)));
         *unwritten = rest;
         taken.into()
     }
@@ -361,15 +362,20 @@ impl Inner {
     }
 
     fn write_metrics(&self) {
-        let buffers: Vec<serde_json::Value> = self.buffers.load().iter().map(|buffer| {
-            let c = &buffer.counters;
-            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            serde_json::json!({
-                "name": &*buffer.name, "messages": load(&c.messages), "bytes": load(&c.bytes), "filtered": load(&c.filtered),
-                "lost_messages": load(&c.lost_messages), "written_bytes": load(&c.written_bytes), "queued_bytes": buffer.queue.bytes(),
-                "evicted_bytes": load(&c.evicted_bytes), "durable_until_ns": c.durable_until_ns.load(Ordering::Relaxed),
+        let buffers: Vec<serde_json::Value> = self
+            .buffers
+            .load()
+            .iter()
+            .map(|buffer| {
+                let c = &buffer.counters;
+                let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+                serde_json::json!({
+                    "name": &*buffer.name, "messages": load(&c.messages), "bytes": load(&c.bytes), "filtered": load(&c.filtered),
+                    "lost_messages": load(&c.lost_messages), "written_bytes": load(&c.written_bytes), "queued_bytes": buffer.queue.bytes(),
+                    "evicted_bytes": load(&c.evicted_bytes), "durable_until_ns": c.durable_until_ns.load(Ordering::Relaxed),
+                })
             })
-        }).collect();
+            .collect();
         let (free, total) = self.disk.space(&self.root).unwrap_or((0, 0));
         let metrics = serde_json::json!({ "buffers": buffers, "disk_free_bytes": free, "disk_total_bytes": total });
         self.write_own("/tapeloop/metrics", "tapeloop.Metrics", &metrics);
@@ -377,7 +383,11 @@ impl Inner {
 
     /// Logs a message of the recorder itself.
     fn write_own(&self, topic: &str, type_name: &str, value: &serde_json::Value) {
-        let schema = recording::Schema { name: type_name.into(), encoding: "jsonschema".into(), data: bytes::Bytes::from_static(b"{\"type\":\"object\"}") };
+        let schema = recording::Schema {
+            name: type_name.into(),
+            encoding: "jsonschema".into(),
+            data: bytes::Bytes::from_static(b"{\"type\":\"object\"}"),
+        };
         let spec = ChannelSpec { topic: topic.into(), encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() };
         let mut channels = self.channels.write();
         let known = channels.by_topic.get(topic).and_then(|known| known.first()).cloned();
@@ -425,7 +435,8 @@ impl Inner {
             DEFAULT_DISK_BYTES.min(total / 10)
         });
         let utc_ns = self.clock.utc_ns();
-        let budget = Budget { oldest_ns: config.age_ns.map(|age_ns| utc_ns.saturating_sub(age_ns)), bytes: size.saturating_sub(open_bytes) };
+        let budget =
+            Budget { oldest_ns: config.age_ns.map(|age_ns| utc_ns.saturating_sub(age_ns)), bytes: size.saturating_sub(open_bytes) };
         let gone = {
             let index = self.index.lock();
             let mut candidates = Vec::new();
@@ -573,7 +584,8 @@ impl Inner {
             self.end_buffer(buffer);
         }
         self.finish_retired();
-        let synced = buffers.iter().try_for_each(|buffer| self.sync_buffer(buffer)).map_err(|error| Error::io("cannot sync the tape", error));
+        let synced =
+            buffers.iter().try_for_each(|buffer| self.sync_buffer(buffer)).map_err(|error| Error::io("cannot sync the tape", error));
         let here = std::thread::current().id();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.thread().id() != here {

@@ -90,7 +90,8 @@ impl Inner {
             let c = &buffer.counters;
             let counters = [&c.messages, &c.bytes, &c.filtered, &c.lost_messages, &c.lost_bytes, &c.written_bytes];
             buffers.push(BufferView {
-                durable_until_ns: Some(c.durable_until_ns.load(Ordering::Relaxed)).filter(|until_ns| config.place == Place::Disk && *until_ns > 0),
+                durable_until_ns: Some(c.durable_until_ns.load(Ordering::Relaxed))
+                    .filter(|until_ns| config.place == Place::Disk && *until_ns > 0),
                 config: Some((*config).clone()),
                 name: buffer.name.clone(),
                 segments,
@@ -134,5 +135,9 @@ impl Inner {
 /// Returns what is known of a buffer's open segments that have messages.
 pub(super) fn open_segments(buffer: &Buffer) -> Vec<SegmentMeta> {
     let lanes = buffer.lanes.lock().clone();
-    lanes.iter().filter_map(|lane| lane.open.lock().as_ref().map(|segment| segment.meta.clone())).filter(|meta| meta.start_ns <= meta.end_ns).collect()
+    lanes
+        .iter()
+        .filter_map(|lane| lane.open.lock().as_ref().map(|segment| segment.meta.clone()))
+        .filter(|meta| meta.start_ns <= meta.end_ns)
+        .collect()
 }

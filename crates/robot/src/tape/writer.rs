@@ -41,7 +41,9 @@ impl Inner {
     pub(super) fn submit(&self, buffer: &Arc<Buffer>, job: Job, bytes: u64) {
         let config = buffer.config.load();
         let pushed = match config.when_full {
-            WhenFull::Block => buffer.queue.push(job, bytes, config.queue_bytes, if self.threaded { QUEUE_WAIT } else { Default::default() }),
+            WhenFull::Block => {
+                buffer.queue.push(job, bytes, config.queue_bytes, if self.threaded { QUEUE_WAIT } else { Default::default() })
+            }
             WhenFull::DropOldest => {
                 let droppable = |job: &Job| matches!(job, Job::Chunk(_) | Job::Message { .. });
                 buffer.queue.push_over_oldest(job, bytes, config.queue_bytes, droppable)

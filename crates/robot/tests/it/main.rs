@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something it needs fails")]
 
+mod agent;
 mod odd_input;
 mod tape;
 mod versions;
-mod agent;

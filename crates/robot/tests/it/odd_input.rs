@@ -21,7 +21,12 @@ fn at(log_time_ns: i64) -> Times {
 fn data_of(folder: &tempfile::TempDir, topic: &str) -> Vec<(i64, Vec<u8>)> {
     let recording = read::open(folder.path()).unwrap();
     let filter = TopicFilter::parse(&[topic]).unwrap();
-    recording.messages(&filter, Span::ALL).unwrap().map(Result::unwrap).map(|message| (message.log_time_ns, message.data.to_vec())).collect()
+    recording
+        .messages(&filter, Span::ALL)
+        .unwrap()
+        .map(Result::unwrap)
+        .map(|message| (message.log_time_ns, message.data.to_vec()))
+        .collect()
 }
 
 const T0: i64 = 1_700_000_000_000_000_000;
@@ -92,7 +97,9 @@ fn a_topic_that_no_buffer_wants_is_named_in_the_status_and_in_an_event() {
     let channel = tape.channel(plain("/camera")).unwrap();
     tape.append(&channel, Payload::Slice(b"x"), Times::default()).unwrap();
     assert_eq!(tape.status().unwanted_topics, ["/camera"]);
-    let clip = tape.save(&SaveRequest { before: Some(robot::Length::Seconds(9.0)), topics: vec!["/camera".into()], ..SaveRequest::default() }).unwrap();
+    let clip = tape
+        .save(&SaveRequest { before: Some(robot::Length::Seconds(9.0)), topics: vec!["/camera".into()], ..SaveRequest::default() })
+        .unwrap();
     assert!(clip.missing.iter().any(|loss| loss.reason == "filtered: no buffer holds this topic"), "{:?}", clip.missing);
     tape.close(Leave::Wait).unwrap();
     let events = data_of(&folder, "/tapeloop/events");
@@ -106,7 +113,11 @@ fn a_window_longer_than_the_tape_says_what_is_missing() {
     let channel = tape.channel(plain("/x")).unwrap();
     tape.append(&channel, Payload::Slice(b"x"), Times::default()).unwrap();
     let clip = tape.save(&SaveRequest { before: Some(robot::Length::Text("1000 d".into())), ..SaveRequest::default() }).unwrap();
-    assert!(clip.missing.iter().any(|loss| loss.reason.starts_with("not recorded: the first message on the tape is of")), "{:?}", clip.missing);
+    assert!(
+        clip.missing.iter().any(|loss| loss.reason.starts_with("not recorded: the first message on the tape is of")),
+        "{:?}",
+        clip.missing
+    );
     assert_eq!(clip.segments.len(), 1);
     tape.close(Leave::Wait).unwrap();
 }

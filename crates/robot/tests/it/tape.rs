@@ -117,7 +117,11 @@ fn a_window_that_ends_in_the_future_completes_by_itself() {
     let now = Times::default();
     tape.append(&imu, Payload::Slice(b"1"), now).unwrap();
     let clip = tape
-        .save(&SaveRequest { before: Some(robot::Length::Seconds(5.0)), after: Some(robot::Length::Seconds(0.2)), ..SaveRequest::default() })
+        .save(&SaveRequest {
+            before: Some(robot::Length::Seconds(5.0)),
+            after: Some(robot::Length::Seconds(0.2)),
+            ..SaveRequest::default()
+        })
         .unwrap();
     assert_eq!(clip.state, State::Completing);
     tape.append(&imu, Payload::Slice(b"2"), now).unwrap();
@@ -166,16 +170,25 @@ fn latched_values_join_a_recording_that_begins_after_them() {
     for i in 0..10 {
         tape.append(&imu, Payload::Slice(b"{}"), at(T0 + 100 * SECOND + i)).unwrap();
     }
-    let request = SaveRequest { start: Some(robot::When::Ns(T0 + 50 * SECOND)), end: Some(robot::When::Ns(T0 + 200 * SECOND)), ..SaveRequest::default() };
+    let request = SaveRequest {
+        start: Some(robot::When::Ns(T0 + 50 * SECOND)),
+        end: Some(robot::When::Ns(T0 + 200 * SECOND)),
+        ..SaveRequest::default()
+    };
     let clip = tape.save(&request).unwrap();
     tape.close(Leave::Wait).unwrap();
     let path = folder.path().join(recording::key::manifest("rover", &clip.recording));
     let recording = read::open(&path).unwrap();
-    let mut values: Vec<String> =
-        recording.latched(&TopicFilter::all(), T0 + 50 * SECOND).unwrap().iter().map(|message| String::from_utf8_lossy(&message.data).into_owned()).collect();
+    let mut values: Vec<String> = recording
+        .latched(&TopicFilter::all(), T0 + 50 * SECOND)
+        .unwrap()
+        .iter()
+        .map(|message| String::from_utf8_lossy(&message.data).into_owned())
+        .collect();
     values.sort();
     assert_eq!(values, [frame("arm", 3), frame("cam", 4), frame("lidar", 2)]);
-    let (before, inside): (Vec<Message>, Vec<Message>) = without_own(read_all(&path)).into_iter().partition(|m| m.log_time_ns < T0 + 50 * SECOND);
+    let (before, inside): (Vec<Message>, Vec<Message>) =
+        without_own(read_all(&path)).into_iter().partition(|m| m.log_time_ns < T0 + 50 * SECOND);
     assert_eq!((before.len(), inside.len()), (3, 10), "latched values come first, with their own stamps");
 }
 
@@ -195,7 +208,9 @@ fn a_budget_evicts_the_oldest_segments() {
     let status = tape.status();
     let buffer = &status.buffers[0];
     assert!(buffer.size_bytes <= 400_000 && buffer.size_bytes > 100_000, "{buffer:?}");
-    let clip = tape.save(&SaveRequest { start: Some(robot::When::Ns(T0)), end: Some(robot::When::Ns(T0 + 1000)), ..SaveRequest::default() }).unwrap();
+    let clip = tape
+        .save(&SaveRequest { start: Some(robot::When::Ns(T0)), end: Some(robot::When::Ns(T0 + 1000)), ..SaveRequest::default() })
+        .unwrap();
     assert!(clip.missing.iter().any(|loss| loss.reason.starts_with("expired")), "{:#?}", clip.missing);
     tape.close(Leave::Wait).unwrap();
 }

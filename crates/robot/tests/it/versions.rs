@@ -62,7 +62,8 @@ fn the_first_format_stays_readable_and_is_gone_on_with() {
     assert_eq!(clip.segments.iter().map(|segment| segment.key.as_str()).collect::<Vec<_>>(), [KEY]);
     tape.close(Leave::Wait).unwrap();
     let recording = read::open(&folder.path().join(recording::key::manifest("rover", &clip.recording))).unwrap();
-    let sequences: Vec<u32> = recording.messages(&TopicFilter::all(), Span::ALL).unwrap().map(|message| message.unwrap().sequence).collect();
+    let sequences: Vec<u32> =
+        recording.messages(&TopicFilter::all(), Span::ALL).unwrap().map(|message| message.unwrap().sequence).collect();
     assert_eq!(sequences, [42, 43, 44, 45]);
 }
 

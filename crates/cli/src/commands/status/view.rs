@@ -29,7 +29,8 @@ impl Poll {
     /// Asks the agent.
     pub(super) fn of(client: &Client) -> Result<Self> {
         let answer = client.agent_status()?;
-        let unclear = |error| Error::new(Kind::Internal, "the agent's status is not understood: are the two of one version?").caused_by(error);
+        let unclear =
+            |error| Error::new(Kind::Internal, "the agent's status is not understood: are the two of one version?").caused_by(error);
         let about = answer.get("agent").cloned().and_then(|about| serde_json::from_value(about).ok());
         let status = serde_json::from_value(answer).map_err(unclear)?;
         Ok(Self { status, about, taken_ns: SystemClock.monotonic_ns() })
@@ -64,13 +65,19 @@ fn head(poll: &Poll) -> Vec<String> {
         Some(_) => "nothing yet".to_owned(),
         None => "no disk buffer".to_owned(),
     };
-    let unfinished = if status.unfinished_recordings > 0 { format!(", {} unfinished", status.unfinished_recordings) } else { String::new() };
+    let unfinished =
+        if status.unfinished_recordings > 0 { format!(", {} unfinished", status.unfinished_recordings) } else { String::new() };
     vec![
         format!("{device} on {host}: recording for {up}{about}"),
         format!("clock       {}{clock_kind}", text::moment(clock.utc_ns)),
         format!("on disk     {durable}"),
         format!("tape        {}, {}", status.root, text::counted(status.channels as u64, "topic")),
-        format!("disk        {} of {} free, floor {}", size::format(disk.free_bytes), size::format(disk.total_bytes), size::format(disk.floor_bytes)),
+        format!(
+            "disk        {} of {} free, floor {}",
+            size::format(disk.free_bytes),
+            size::format(disk.total_bytes),
+            size::format(disk.floor_bytes)
+        ),
         format!("recordings  {}{unfinished}, {} kept", status.recordings, size::format(status.kept_bytes)),
     ]
 }
@@ -123,11 +130,9 @@ fn rates(poll: &Poll, before: Option<&Poll>, buffer: &BufferStatus) -> (f64, f64
     let earlier = before.and_then(|before| Some((before, before.status.buffers.iter().find(|known| known.name == buffer.name)?)));
     let (messages, bytes, ns) = match earlier {
         // An agent that was started anew counts from 0.
-        Some((before, known)) => (
-            buffer.messages.saturating_sub(known.messages),
-            buffer.bytes.saturating_sub(known.bytes),
-            poll.taken_ns - before.taken_ns,
-        ),
+        Some((before, known)) => {
+            (buffer.messages.saturating_sub(known.messages), buffer.bytes.saturating_sub(known.bytes), poll.taken_ns - before.taken_ns)
+        }
         None => (buffer.messages, buffer.bytes, poll.status.clock.utc_ns - poll.status.since_ns),
     };
     let seconds = (ns.max(1)) as f64 / time::SECOND_NS as f64;

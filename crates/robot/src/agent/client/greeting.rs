@@ -14,8 +14,8 @@ use super::outbox::Outbox;
 use crate::agent::allowance::Allowance;
 use crate::agent::frames::{Frame, FrameReader};
 use crate::agent::protocol::{
-    ENTRY_BYTES, EntryHead, FrameKind, Header, Hello, OpenChannel, REPLY_LIMIT, Refusal, Side, VERSION, Welcome, encode_loss,
-    frame, from_json,
+    ENTRY_BYTES, EntryHead, FrameKind, Header, Hello, OpenChannel, REPLY_LIMIT, Refusal, Side, VERSION, Welcome, encode_loss, frame,
+    from_json,
 };
 use crate::agent::stream::{Source, connect_to, send};
 

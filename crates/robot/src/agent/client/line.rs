@@ -6,8 +6,8 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,10 +15,12 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use recording::{Error, Result};
 use serde_json::Value;
 
+use super::ClientOptions;
 use super::answers::Answers;
 use super::outbox::Outbox;
-use super::ClientOptions;
-use crate::agent::protocol::{ENTRY_BYTES, EntryHead, FrameKind, Goodbye, HEADER_BYTES, Header, SMALL_PAYLOAD, VERSION, Welcome, encode_loss};
+use crate::agent::protocol::{
+    ENTRY_BYTES, EntryHead, FrameKind, Goodbye, HEADER_BYTES, Header, SMALL_PAYLOAD, VERSION, Welcome, encode_loss,
+};
 use crate::agent::stream::send;
 use crate::clock::Clock;
 use crate::{ChannelSpec, Payload};
@@ -240,10 +242,10 @@ impl Line {
 
     /// Notes that everything up to a question is on the disk.
     pub(super) fn note_flushed(&self, sent: &Sent) {
-        if let Link::Up(up) = &mut self.state.lock().link {
-            if up.connection == sent.connection {
-                up.flushed = up.flushed.max(sent.messages);
-            }
+        if let Link::Up(up) = &mut self.state.lock().link
+            && up.connection == sent.connection
+        {
+            up.flushed = up.flushed.max(sent.messages);
         }
     }
 

@@ -28,9 +28,11 @@ impl Line {
         let (start_ns, messages, reason) = match &up.goodbye {
             Some(goodbye) => (now_ns, Some(up.messages.saturating_sub(goodbye.messages)), "the agent ended before it had read them"),
             None if up.flushed == up.messages => (now_ns, Some(0), ""),
-            None => {
-                (now_ns.saturating_sub(DURABILITY_NS), None, "the agent ended without a farewell: what it had not yet written may be missing")
-            }
+            None => (
+                now_ns.saturating_sub(DURABILITY_NS),
+                None,
+                "the agent ended without a farewell: what it had not yet written may be missing",
+            ),
         };
         if messages != Some(0) {
             let (start_ns, end_ns) = (Some(start_ns), Some(now_ns));
@@ -102,19 +104,19 @@ impl Line {
             FrameKind::Closing => {
                 let mut state = self.state.lock();
                 let _ = self.send_batch(&mut state, CLOSING_PATIENCE);
-                if let Link::Up(up) = &mut state.link {
-                    if up.connection == connection {
-                        up.closing = true;
-                        let _ = up.stream.shutdown(Shutdown::Write);
-                    }
+                if let Link::Up(up) = &mut state.link
+                    && up.connection == connection
+                {
+                    up.closing = true;
+                    let _ = up.stream.shutdown(Shutdown::Write);
                 }
             }
             FrameKind::Goodbye => {
                 let goodbye = from_json("a goodbye", body)?;
-                if let Link::Up(up) = &mut self.state.lock().link {
-                    if up.connection == connection {
-                        up.goodbye = Some(goodbye);
-                    }
+                if let Link::Up(up) = &mut self.state.lock().link
+                    && up.connection == connection
+                {
+                    up.goodbye = Some(goodbye);
                 }
             }
             _ => return Err(Error::invalid(format!("the agent sent a {kind:?} frame where none belongs"))),

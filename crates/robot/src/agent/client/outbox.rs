@@ -243,7 +243,8 @@ mod tests {
         outbox.push(&head(1, 3), b"two");
         outbox.push(&head(1, 3), b"two");
         assert_eq!(outbox.lose_all("gone"), 3);
-        let lost: Vec<_> = outbox.losses().into_iter().map(|loss| (loss.topic.unwrap(), loss.messages.unwrap(), loss.bytes.unwrap())).collect();
+        let lost: Vec<_> =
+            outbox.losses().into_iter().map(|loss| (loss.topic.unwrap(), loss.messages.unwrap(), loss.bytes.unwrap())).collect();
         assert_eq!(lost, [("/a".to_owned(), 1, 3), ("/b".to_owned(), 2, 6)]);
         outbox.told_losses();
         assert!(outbox.losses().is_empty() && !outbox.has_losses && outbox.is_idle());

@@ -125,10 +125,7 @@ fn a_side_may_not_speak_for_the_other() {
 fn a_newer_agent_is_refused_with_what_to_update() {
     let body = br#"{"version": 2, "software": "9.0", "device": "", "root": "", "boot": "", "pid": 1, "new": true}"#;
     let error = Welcome::parse(body).unwrap_err();
-    assert_eq!(
-        error.message(),
-        "the agent (tapeloop 9.0) speaks protocol 2, this program up to 1: update tapeloop in this program"
-    );
+    assert_eq!(error.message(), "the agent (tapeloop 9.0) speaks protocol 2, this program up to 1: update tapeloop in this program");
 }
 
 #[test]

@@ -8,7 +8,9 @@ use recording::Kind;
 use recording::manifest::State;
 use robot::agent::clients::CLIENT_LIMIT;
 use robot::agent::control::Request;
-use robot::agent::protocol::{ENTRY_BYTES, EntryHead, FrameKind, Header, Hello, OpenChannel, Refusal, VERSION, encode_tokened, frame, from_json};
+use robot::agent::protocol::{
+    ENTRY_BYTES, EntryHead, FrameKind, Header, Hello, OpenChannel, Refusal, VERSION, encode_tokened, frame, from_json,
+};
 use robot::{ChannelSpec, KeepRequest, Length, Payload, SaveRequest, Times};
 
 use super::{Place, log, numbers, read_frame, stop, text_channel, until};
@@ -194,7 +196,10 @@ fn a_client_is_told_why_it_is_thrown_out() {
     let hello = |version| Hello { version, name: "arm".into(), pid: 1, software: "9.9".into() };
     let greet = move |stream: &mut UnixStream, version| stream.write_all(&frame(FrameKind::Hello, &hello(version).encode())).unwrap();
     check(&|stream| stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap(), "not a frame of tapeloop's protocol");
-    check(&|stream| greet(stream, VERSION + 1), "'arm' (tapeloop 9.9) speaks protocol 2, the agent (tapeloop 0.1.0) up to 1: update the agent: ");
+    check(
+        &|stream| greet(stream, VERSION + 1),
+        "'arm' (tapeloop 9.9) speaks protocol 2, the agent (tapeloop 0.1.0) up to 1: update the agent: ",
+    );
     check(&|stream| stream.write_all(&frame(FrameKind::Flush, &[0; 8])).unwrap(), "does not begin with a hello");
     let in_vain = |kind: FrameKind, body: Vec<u8>| {
         move |stream: &mut UnixStream| {

@@ -12,7 +12,7 @@ fn send(agent: &Agent, request: &str) -> (u16, String) {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
-    let code = answer.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {answer:?}")).parse().unwrap();
+    let code = answer.split(' ').nth(1).expect("an answer").parse().unwrap();
     (code, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
 }
 
@@ -69,7 +69,7 @@ fn errors_have_a_message_and_a_fitting_code() {
     let place = Place::new();
     let agent = place.start();
     let check = |(code, answer): (u16, Value), expected: u16, part: &str| {
-        let message = answer["message"].as_str().unwrap_or_else(|| panic!("{code}: {answer}"));
+        let message = answer["message"].as_str().expect("a message");
         assert!(code == expected && message.contains(part), "{code}: {message}");
     };
     check(get(&agent, "/nothing"), 404, "nothing is at /nothing");
