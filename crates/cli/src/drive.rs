@@ -17,7 +17,7 @@ use robot::clock::{Clock, SystemClock};
 use robot::tape::channel::PUBLISHER_KEY;
 use robot::{Channel, ChannelSpec, Payload, Tape, Times};
 
-use crate::output::Progress;
+use crate::output::{Progress, complain};
 use crate::text;
 
 /// How long the end is put off at a time while windows that end in the future are waited for.
@@ -127,7 +127,7 @@ fn append(tape: &Tape, channel: &Channel, message: &Message, times: Times, playe
         if error.kind() == Kind::Invalid {
             return Err(error);
         }
-        eprintln!("tapeloop: {error}");
+        complain(error.to_string());
         once()
     });
     match appended {
@@ -140,7 +140,7 @@ fn append(tape: &Tape, channel: &Channel, message: &Message, times: Times, playe
         Err(error) if error.kind() == Kind::Invalid => {
             played.refused += 1;
             if played.refused <= REFUSED_TOLD {
-                eprintln!("tapeloop: not recorded: {}, {}: {error}", message.topic.name, text::moment(message.log_time_ns));
+                complain(format!("not recorded: {}, {}: {error}", message.topic.name, text::moment(message.log_time_ns)));
             }
             Ok(())
         }

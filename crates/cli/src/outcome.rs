@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use recording::Loss;
 
+use crate::output::complain;
+
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const LOST: u8 = 3;
@@ -53,7 +55,7 @@ pub(crate) fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
         // `tapeloop cat x | head` is done when head is.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tapeloop: {}", describe(&error));
+            complain(describe(&error));
             ExitCode::from(if error.is::<Usage>() { USAGE } else { FAILED })
         }
     }
@@ -67,7 +69,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    eprintln!("tapeloop: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+    complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
     ExitCode::from(USAGE)
 }
 

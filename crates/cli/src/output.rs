@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a closed pipe is an error of the write, never a panic; progress is shown only on a terminal.
 
-use std::fmt::Display;
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Stderr, StdoutLock, Write};
 
 use robot::clock::{Clock, SystemClock};
@@ -16,19 +16,33 @@ pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::new(io::stdout().lock())
 }
 
-/// Prints lines.
-pub(crate) fn print_lines(lines: impl IntoIterator<Item = impl Display>) -> anyhow::Result<()> {
+/// Prints lines. What files say of themselves stands in them, so what could steer a terminal is taken out.
+pub(crate) fn print_lines(lines: impl IntoIterator<Item = impl AsRef<str>>) -> anyhow::Result<()> {
     let mut out = stdout();
     for line in lines {
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", harmless(line.as_ref()))?;
     }
     Ok(out.flush()?)
 }
 
+/// Returns a text without control characters.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}").into() } else { text.into() }
+}
+
+/// Says something on stderr.
+pub(crate) fn complain(text: impl AsRef<str>) {
+    let lines: Vec<Cow<'_, str>> = text.as_ref().lines().map(harmless).collect();
+    // Nobody is left to hear it where this fails.
+    let _ = writeln!(io::stderr(), "tapeloop: {}", lines.join("\n"));
+}
+
 /// Prints a value as indented JSON.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    print_lines([text])
+    let mut out = stdout();
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
 }
 
 /// Shows how far a long work has come.

@@ -18,7 +18,7 @@ pub(crate) struct Whom {
     /// Socket of the agent to ask; without it, the one that answers in the usual places
     #[arg(long, value_name = "SOCKET", env = "TAPELOOP_AGENT")]
     pub(crate) agent: Option<PathBuf>,
-    /// Folder of the tape, where no agent records into it; without it, the usual folder
+    /// Folder of the tape: its agent is asked, else it is read itself; without it, the usual one
     #[arg(long, value_name = "DIR", env = "TAPELOOP_DATA")]
     pub(crate) data: Option<PathBuf>,
 }

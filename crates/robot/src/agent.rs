@@ -16,6 +16,7 @@ mod events;
 mod frames;
 mod host_check;
 mod http;
+mod memory;
 mod metrics;
 mod reload;
 mod server;
@@ -154,6 +155,7 @@ pub struct Agent {
 /// What kept it from starting; what the drive met; what the last writes met.
 pub fn run(options: AgentOptions) -> Result<()> {
     let leave = options.leave;
+    memory::share_heaps();
     raise_file_limit();
     let mut agent = Agent::start(options)?;
     let signals = agent.listen_to_signals()?;

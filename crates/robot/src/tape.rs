@@ -20,6 +20,8 @@ mod lane;
 mod latched;
 mod losses;
 mod open;
+mod page_cache;
+mod payload_memory;
 mod queue;
 mod recovery;
 mod routing;
@@ -36,6 +38,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
+use recording::mcap::chunk::LARGE_PAYLOAD;
 use recording::message::Schema;
 use recording::{Error, Loss, Result, topic};
 
@@ -86,6 +89,7 @@ pub(crate) struct Inner {
     sets: Mutex<segment::TopicSets>,
     latched: Mutex<latched::Latched>,
     boot_file: Mutex<boot::BootFile>,
+    payload_memory: Arc<payload_memory::PayloadMemory>,
     losses: losses::Losses,
     upkeep: upkeep::Upkeep,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -262,9 +266,11 @@ impl Inner {
         channel.traffic.messages.fetch_add(1, Ordering::Relaxed);
         channel.traffic.bytes.fetch_add(length as u64, Ordering::Relaxed);
         let routes = channel.routes.load();
-        // Several buffers share one copy of a large payload.
-        let payload =
-            if routes.len() > 1 && length >= recording::mcap::chunk::LARGE_PAYLOAD { payload.to_shared().into() } else { payload };
+        let payload = match payload {
+            // Several buffers share one copy of a large payload.
+            Payload::Slice(slice) if length >= LARGE_PAYLOAD && !routes.is_empty() => self.payload_memory.copy(slice).into(),
+            payload => payload,
+        };
         for route in routes.iter() {
             let counters = &route.buffer.counters;
             if route.rate_limit.as_ref().is_some_and(|limit| !limit.admits(log_time_ns)) {

@@ -59,9 +59,10 @@ impl Recording {
     }
 
     pub(crate) fn view(&self, topic: &str) -> Result<TopicView> {
-        let topics: Vec<_> = self.inner.topics().iter().filter(|known| known.name == topic).cloned().collect();
+        let all = self.own_topics();
+        let topics: Vec<_> = all.iter().filter(|known| known.name == topic).cloned().collect();
         if topics.is_empty() {
-            let mut names: Vec<&str> = self.inner.topics().iter().map(|topic| topic.name.as_str()).collect();
+            let mut names: Vec<&str> = all.iter().map(|topic| topic.name.as_str()).collect();
             names.dedup();
             const SHOWN: usize = 8;
             let more = if names.len() > SHOWN { ", …" } else { "" };
@@ -71,9 +72,18 @@ impl Recording {
         Ok(TopicView { inner: self.inner.clone(), info: self.info.lock().clone(), topics })
     }
 
+    /// Returns the topics it has: of a recording on a tape those that it keeps, not what else its segments hold.
+    fn own_topics(&self) -> Vec<Arc<recording::Topic>> {
+        let topics = self.inner.topics().iter();
+        let Some(manifest) = self.inner.manifest() else { return topics.cloned().collect() };
+        let asked = TopicFilter::parse(&manifest.asked.topics).unwrap_or_default();
+        let kept = |name: &str| manifest.kept.iter().any(|kept| kept.topic == name);
+        topics.filter(|topic| asked.matches(&topic.name) || kept(&topic.name)).cloned().collect()
+    }
+
     pub(crate) fn topics_dict<'py>(recording: &Self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
-        for topic in recording.inner.topics() {
+        for topic in &recording.own_topics() {
             if !dict.contains(&topic.name)? {
                 dict.set_item(&topic.name, recording.view(&topic.name)?)?;
             }
@@ -172,7 +182,7 @@ impl Recording {
     }
 
     fn __contains__(&self, topic: &str) -> bool {
-        self.inner.topics().iter().any(|known| known.name == topic)
+        self.own_topics().iter().any(|known| known.name == topic)
     }
 
     fn __iter__(&self, py: Python<'_>) -> Result<Messages> {
@@ -188,7 +198,7 @@ impl Recording {
                 format!(", {} messages, {}{losses}", info.messages, time::format_duration(length))
             }
         };
-        let (path, topics) = (self.inner.path().display(), self.inner.topics().len());
+        let (path, topics) = (self.inner.path().display(), self.own_topics().len());
         format!("<tapeloop.Recording {path}: {}, {topics} topics{counted}>", self.inner.format())
     }
 }

@@ -11,6 +11,7 @@ use recording::{Message, size};
 
 use crate::argument::{Json, Part, Topics};
 use crate::outcome::Outcome;
+use crate::output::complain;
 use crate::whom::Whom;
 use crate::{folder, output, text};
 
@@ -53,7 +54,7 @@ impl Cat {
         let filter = self.topics.filter()?;
         if !recording.topics().iter().any(|topic| filter.matches(&topic.name)) && !self.topics.patterns.is_empty() {
             let names: Vec<&str> = recording.topics().iter().map(|topic| topic.name.as_str()).collect();
-            eprintln!("tapeloop: no topic matches {}; there are {}", self.topics.patterns.join(", "), names.join(", "));
+            complain(format!("no topic matches {}; there are {}", self.topics.patterns.join(", "), names.join(", ")));
         }
         let mut messages = recording.messages(&filter, self.part.of(&recording)?)?;
         let mut out = output::stdout();
@@ -62,12 +63,12 @@ impl Cat {
             if self.json.wanted {
                 writeln!(out, "{}", json_line(&message))?;
             } else {
-                writeln!(out, "{}", line(&message))?;
+                writeln!(out, "{}", output::harmless(&line(&message)))?;
             }
         }
         out.flush()?;
         for loss in messages.losses() {
-            eprintln!("tapeloop: {}: {}", if loss.is_lost() { "lost" } else { "missing" }, text::loss(loss));
+            complain(format!("{}: {}", if loss.is_lost() { "lost" } else { "missing" }, text::loss(loss)));
         }
         Ok(Outcome::of(messages.losses()))
     }

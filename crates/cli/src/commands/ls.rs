@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::argument::Json;
 use crate::folder::Recordings;
 use crate::outcome::Outcome;
-use crate::output::{print_json, print_lines};
+use crate::output::{complain, print_json, print_lines};
 use crate::whom::{Recorder, Whom};
 use crate::{folder, report, text};
 
@@ -36,7 +36,7 @@ impl Ls {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         let (root, found) = self.recordings()?;
         for (path, error) in &found.unreadable {
-            eprintln!("tapeloop: {}: {error}", path.display());
+            complain(format!("{}: {error}", path.display()));
         }
         if self.json.wanted {
             let all: Vec<Value> = found.manifests.iter().map(|(path, manifest)| to_json(path, manifest)).collect();

@@ -3,7 +3,7 @@
 //! **Invariant:** played files go through the same tape as live messages, so that everything can be tried out with them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -16,7 +16,7 @@ use robot::{Config, Leave, OpenOptions, places};
 
 use crate::drive::{Play, Played, Speed};
 use crate::outcome::{Outcome, Usage};
-use crate::output::print_lines;
+use crate::output::{complain, print_lines};
 use crate::text;
 
 /// How many losses of the input are told.
@@ -91,7 +91,7 @@ impl Record {
             agent::run(options)?;
             return Ok(Outcome::Done);
         }
-        let play = self.play()?;
+        let play = self.play(&data)?;
         let report = Arc::new(Mutex::new(None));
         if self.times == TimesOf::File {
             options.open.clock = Arc::new(FileClock::new(play.start_ns()));
@@ -121,7 +121,13 @@ impl Record {
         Ok(Some(device.clone()))
     }
 
-    fn play(&self) -> anyhow::Result<Play> {
+    fn play(&self, data: &Path) -> anyhow::Result<Play> {
+        let own = |path: &&PathBuf| path.canonicalize().ok().is_some_and(|path| data.canonicalize().ok() == Some(path));
+        if let Some(path) = self.from.iter().find(own) {
+            return Err(
+                Usage(format!("the recorder would play its own tape: choose another folder with --data than {}", path.display())).into()
+            );
+        }
         let recordings = self.from.iter().map(|path| read::open(path)).collect::<recording::Result<Vec<_>>>()?;
         Ok(Play { recordings, speed: self.speed, from_now: self.times == TimesOf::Now })
     }
@@ -138,11 +144,11 @@ fn drive(play: Play, report: Arc<Mutex<Option<Played>>>) -> Drive {
 
 fn tell(played: &Played) -> anyhow::Result<Outcome> {
     for loss in played.losses.iter().take(LOSSES_TOLD) {
-        eprintln!("tapeloop: {} in the input: {}", if loss.is_lost() { "lost" } else { "missing" }, text::loss(loss));
+        complain(format!("{} in the input: {}", if loss.is_lost() { "lost" } else { "missing" }, text::loss(loss)));
     }
     let more = played.losses.len().saturating_sub(LOSSES_TOLD);
     if more > 0 {
-        eprintln!("tapeloop: and {more} more; 'tapeloop info' lists them");
+        complain(format!("and {more} more; 'tapeloop info' lists them"));
     }
     let end = if played.stopped { ", stopped before the end" } else { "" };
     let amount = format!("{}, {}", text::counted(played.messages, "message"), size::format(played.bytes));

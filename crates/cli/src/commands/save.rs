@@ -11,7 +11,7 @@ use robot::{Length, SaveRequest, When};
 
 use crate::argument::{self, Json, Reason, Topics};
 use crate::outcome::Outcome;
-use crate::output::Progress;
+use crate::output::{Progress, complain};
 use crate::whom::{Recorder, Whom, no_agent};
 use crate::{offline, report, text};
 
@@ -91,7 +91,7 @@ impl Save {
                 let note =
                     format!("no agent answers: kept directly on the tape in {}, where 'now' is {end}, its last message", folder.display());
                 if self.json.wanted {
-                    eprintln!("tapeloop: {note}");
+                    complain(&note);
                 }
                 report::print(&kept.manifest, Some(&folder), self.json.wanted, Some(note))
             }

@@ -1,8 +1,11 @@
 //! Commands that ask a running agent.
 
 use std::fs;
+use std::io::{Read, Write};
 
 use robot::{ChannelSpec, Times};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::tcgetattr;
 use serde_json::{Value, json};
 
 use crate::program::Place;
@@ -116,9 +119,37 @@ fn status_shows_buffers_clients_and_what_no_buffer_wants() {
     assert!(status["clients"].as_array().unwrap().iter().any(|client| client["name"] == "test"));
     // Stdout is no terminal here, so it is shown once.
     let text = place.ok(&["status"]);
-    for part in ["rover-7 on ", "imu       disk", "60.0 min", "unwanted    no buffer holds /odom", "rule 'brake' is not yet active", "test"] {
+    for part in ["rover-7 on ", "imu       disk", "60.0 min", "unwanted    no buffer holds /odom", "rule 'brake' is not yet active", "test"]
+    {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
+    assert_eq!(agent.stop().0, 0);
+}
+
+#[test]
+fn on_a_terminal_status_is_live_until_q() {
+    let place = Place::new();
+    let agent = place.agent(&["--device", "rover-7"]);
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = || fs::File::options().read(true).write(true).open(&name).unwrap();
+    let terminal = theirs();
+    let before = tcgetattr(&terminal).unwrap();
+    let mut child = place.command(&["status"]).stdin(theirs()).stdout(theirs()).spawn().unwrap();
+    let mut ours = fs::File::from(ours);
+    let mut shown = String::new();
+    while !shown.contains("q ends this view") {
+        let mut piece = [0; 4096];
+        let count = ours.read(&mut piece).unwrap();
+        shown.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    assert!(shown.contains("rover-7 on ") && shown.contains("recorder  disk"), "{shown}");
+    ours.write_all(b"q").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let after = tcgetattr(&terminal).unwrap();
+    assert_eq!((after.local_modes, after.input_modes), (before.local_modes, before.input_modes));
     assert_eq!(agent.stop().0, 0);
 }
 

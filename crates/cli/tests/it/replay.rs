@@ -76,6 +76,18 @@ fn a_window_that_ends_behind_the_file_is_cut_short_at_its_end() {
 }
 
 #[test]
+fn a_replay_can_be_stopped() {
+    let place = Place::new();
+    input::write(&place.path("a.mcap"), 10_000);
+    let agent = place.agent(&["--from", "a.mcap", "--speed", "0.5"]);
+    place.until(&["status"], |status| status["buffers"][0]["messages"].as_u64() > Some(0));
+    let (code, said) = agent.stop();
+    assert!(code == 0 && said.contains("stopped before the end"), "{said}");
+    let own = place.run(&["record", "--from", "tape", "--data", "tape"]);
+    assert!(own.code == 2 && own.stderr.contains("would play its own tape"), "{own:?}");
+}
+
+#[test]
 fn times_can_begin_now() {
     let place = Place::new();
     input::write(&place.path("a.mcap"), 100);

@@ -162,7 +162,7 @@ impl ChunkBuilder {
         let mut prefix = Vec::with_capacity(64);
         write::chunk_prefix(&mut prefix, &header);
         let length = prefix.len() as u64 + header.compressed_size;
-        let (indexes, message_index_offsets, counts) = index(self.entries, uncompressed_size, length);
+        let (indexes, message_index_offsets, counts) = index(&self.entries, uncompressed_size, length);
         let index = ChunkIndex { header, offset: 0, length, message_index_offsets, message_index_length: indexes.len() as u64 };
         EncodedChunk { prefix, body, large, indexes, index, counts }
     }
@@ -180,32 +180,51 @@ impl EncodedChunk {
     }
 }
 
-/// Makes the MessageIndex records, their offsets (from the chunk's start) and the counts.
-fn index(mut entries: Vec<Entry>, size: u64, chunk_length: u64) -> (Vec<u8>, Vec<(u16, u64)>, Vec<ChannelCount>) {
-    let sizes: Vec<u64> = (0..entries.len())
-        .map(|i| {
-            let end = entries.get(i + 1).map_or(size, |next| u64::from(next.offset));
-            end - u64::from(entries[i].offset) - MESSAGE_PREFIX_LENGTH as u64
-        })
-        .collect();
-    let mut order: Vec<u32> = (0..entries.len() as u32).collect();
-    let one_channel = entries.windows(2).all(|pair| pair[0].channel_id == pair[1].channel_id);
-    if !one_channel {
-        order.sort_by_key(|&i| entries[i as usize].channel_id);
-        entries = order.iter().map(|&i| entries[i as usize]).collect();
-    }
+/// Makes the MessageIndex records, their offsets (from the chunk's start) and the counts, in order of channel ids.
+fn index(entries: &[Entry], size: u64, chunk_length: u64) -> (Vec<u8>, Vec<(u16, u64)>, Vec<ChannelCount>) {
+    let (order, ends) = by_channel(entries);
+    let end_of = |i: u32| entries.get(i as usize + 1).map_or(size, |next| u64::from(next.offset));
     let mut bytes = Vec::with_capacity(entries.len() * 16 + 64);
     let (mut offsets, mut counts) = (Vec::new(), Vec::new());
     let mut at = 0;
-    for group in entries.chunk_by(|a, b| a.channel_id == b.channel_id) {
-        let channel_id = group[0].channel_id;
+    for end in ends {
+        let group = &order[at..end as usize];
+        at = end as usize;
+        let Some(channel_id) = group.first().map(|&i| entries[i as usize].channel_id) else { continue };
+        let mut payload = 0;
         offsets.push((channel_id, chunk_length + bytes.len() as u64));
-        write::message_index(&mut bytes, channel_id, group.iter().map(|entry| (entry.log_time_ns, u64::from(entry.offset))));
-        let payload = order[at..at + group.len()].iter().map(|&i| sizes[i as usize]).sum();
+        let times = group.iter().map(|&i| {
+            let Entry { log_time_ns, offset, .. } = entries[i as usize];
+            payload += end_of(i) - u64::from(offset) - MESSAGE_PREFIX_LENGTH as u64;
+            (log_time_ns, u64::from(offset))
+        });
+        write::message_index(&mut bytes, channel_id, times);
         counts.push(ChannelCount { channel_id, messages: group.len() as u64, bytes: payload });
-        at += group.len();
     }
     (bytes, offsets, counts)
+}
+
+/// Returns the entries' places ordered by channel, then as they came, and where each channel's group ends; a group may be empty.
+///
+/// Counting is linear: with thousands of channels in a chunk, comparing them takes longer than all else.
+fn by_channel(entries: &[Entry]) -> (Vec<u32>, Vec<u32>) {
+    let ids = || entries.iter().map(|entry| usize::from(entry.channel_id));
+    let (Some(lowest), Some(highest)) = (ids().min(), ids().max()) else { return Default::default() };
+    let mut next = vec![0; highest - lowest + 1];
+    for id in ids() {
+        next[id - lowest] += 1;
+    }
+    let mut start = 0;
+    for next in &mut next {
+        start += std::mem::replace(next, start);
+    }
+    let mut order = vec![0; entries.len()];
+    for (i, id) in ids().enumerate() {
+        let next = &mut next[id - lowest];
+        order[*next as usize] = i as u32;
+        *next += 1;
+    }
+    (order, next)
 }
 
 /// Returns the compressed bytes, or `None` where they would not be worth it.

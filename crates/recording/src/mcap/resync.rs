@@ -3,6 +3,7 @@
 //! **Invariant:** a record is believed for its structure only where chance cannot make it: two lengths that agree, or a chain.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use super::decompress::{COMPRESSED_LIMIT, UNCOMPRESSED_LIMIT};
 use super::record::{self, MAGIC, MESSAGE_HEADER_LENGTH, Record, opcode};
@@ -16,6 +17,11 @@ pub(crate) const DEFINITION_LIMIT: u64 = 64 << 20;
 
 /// The largest record other than a chunk or a message that a search believes; it keeps a search among hostile bytes short.
 const SEARCH_LIMIT: u64 = 4 << 20;
+
+/// How many bytes may be read in vain, per byte of the file and in all: so that a hostile file, in which a record seems to begin
+/// everywhere, does not keep a reader busy for ever. Behind that, the rest of the file counts as damaged.
+const EFFORT_PER_BYTE: u64 = 16;
+const EFFORT: u64 = 1 << 30;
 
 /// The longest compression name.
 const COMPRESSION_NAME_LIMIT: usize = 32;
@@ -42,18 +48,38 @@ pub(crate) fn plausible_chunk(header: &ChunkHeader, body_length: u64) -> bool {
         && fixed.checked_add(header.compressed_size).is_some_and(|length| length == body_length)
 }
 
-/// What the search may believe.
+/// What may still be read in vain.
+pub(crate) struct Effort(Cell<u64>);
+
+impl Effort {
+    /// Returns the effort that a file of `length` bytes is worth.
+    pub(crate) fn new(length: u64) -> Self {
+        Self(Cell::new(length.saturating_mul(EFFORT_PER_BYTE).saturating_add(EFFORT)))
+    }
+
+    /// Takes note of bytes read in vain.
+    pub(crate) fn spend(&self, bytes: u64) {
+        self.0.set(self.0.get().saturating_sub(bytes));
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.get() == 0
+    }
+}
+
+/// What the search may believe, and how hard it may try.
 #[derive(Clone, Copy)]
 pub(crate) struct Belief<'a> {
+    pub(crate) effort: &'a Effort,
     /// Whether messages stand outside of chunks, on these channels (all, where none is known).
     pub(crate) loose_messages: Option<&'a dyn Fn(u16) -> bool>,
 }
 
 /// Returns the first byte from `from` on, before `end`, where a believable record begins.
 pub(crate) fn find(source: &dyn ReadAt, from: u64, end: u64, belief: Belief<'_>) -> Result<Option<u64>> {
-    let mut window = Window::new(source)?;
+    let mut window = Window::small(source)?;
     let mut at = from;
-    while at < end {
+    while at < end && !belief.effort.is_spent() {
         let block = window::read(source, at, BLOCK_LENGTH.min(end - at) + PREFIX_LENGTH as u64 - 1)?;
         if block.len() < PREFIX_LENGTH {
             return Ok(None);
@@ -61,8 +87,14 @@ pub(crate) fn find(source: &dyn ReadAt, from: u64, end: u64, belief: Belief<'_>)
         for (index, bytes) in block.windows(PREFIX_LENGTH).enumerate() {
             // Lengths below 4 GiB have four zeros: that alone rules out nearly everything.
             let possible = matches!(bytes[0], 1..=15) && bytes[5..] == [0; 4];
-            if possible && at + (index as u64) < end && believable(&mut window, at + index as u64, belief)? {
-                return Ok(Some(at + index as u64));
+            if possible && at + (index as u64) < end {
+                if believable(&mut window, at + index as u64, belief)? {
+                    return Ok(Some(at + index as u64));
+                }
+                belief.effort.spend(window.take_read());
+                if belief.effort.is_spent() {
+                    return Ok(None);
+                }
             }
         }
         at += block.len() as u64 - (PREFIX_LENGTH as u64 - 1);
@@ -90,7 +122,7 @@ pub(crate) fn believable(window: &mut Window<'_>, at: u64, belief: Belief<'_>) -
             let summary = |(kind, length)| matches!(kind, 2..=4 | 8 | 10..=11 | 13..=14) && length <= DEFINITION_LIMIT;
             Ok(length == 4 && next.is_some_and(summary))
         }
-        _ if length > SEARCH_LIMIT => Ok(false),
+        _ if length > SEARCH_LIMIT || !believable_length(window, at, kind, length)? => Ok(false),
         _ => {
             let body = window.get(at + PREFIX_LENGTH as u64, length as usize)?;
             let whole = |text: &Cow<'_, str>| matches!(text, Cow::Borrowed(_));
@@ -105,6 +137,23 @@ pub(crate) fn believable(window: &mut Window<'_>, at: u64, belief: Belief<'_>) -
             })
         }
     }
+}
+
+/// Returns whether the first inner length of a record fits, for which its body need not be read.
+fn believable_length(window: &mut Window<'_>, at: u64, kind: u8, length: u64) -> Result<bool> {
+    let fixed = match kind {
+        opcode::METADATA => 0,
+        opcode::SCHEMA | opcode::MESSAGE_INDEX => 2,
+        opcode::CHANNEL => 4,
+        opcode::CHUNK_INDEX => 32,
+        opcode::STATISTICS => 42,
+        _ => return Ok(false),
+    };
+    let Some(inner) = window.get(at + PREFIX_LENGTH as u64 + fixed, 4)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) else {
+        return Ok(false);
+    };
+    let rest = length.checked_sub(fixed + 4 + u64::from(inner));
+    Ok(if kind == opcode::MESSAGE_INDEX { rest == Some(0) && inner.is_multiple_of(16) } else { rest.is_some() })
 }
 
 /// Returns whether a record of a known kind seems to begin at `at`, or the file ends there: enough to go on, not enough to search.
@@ -142,7 +191,7 @@ fn believable_messages(window: &mut Window<'_>, start: u64, belief: Belief<'_>) 
         }
         let head = window.get(at, PREFIX_LENGTH + MESSAGE_HEADER_LENGTH)?;
         let Some((opcode::MESSAGE, length)) = record::parse_prefix(head) else {
-            return Ok(at > start && believable(window, at, Belief { loose_messages: None })?);
+            return Ok(at > start && believable(window, at, Belief { loose_messages: None, ..belief })?);
         };
         let message = head.get(PREFIX_LENGTH..).and_then(record::parse_message);
         if !message.is_some_and(|message| known(message.channel_id)) || length < MESSAGE_HEADER_LENGTH as u64 {

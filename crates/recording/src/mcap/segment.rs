@@ -32,11 +32,20 @@ pub struct Definition {
 pub struct SegmentWriter {
     offset: u64,
     schemas: BTreeMap<u16, Arc<Schema>>,
-    channels: BTreeMap<u16, Definition>,
+    channels: Vec<Definition>,
+    defined: IdSet,
     chunks: Vec<ChunkIndex>,
     metadata: Vec<(String, u64, u64)>,
-    counts: BTreeMap<u16, (u64, u64)>,
+    counts: Counts,
 }
+
+/// Messages and payload bytes by channel, in order of channel ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(Vec<(u16, (u64, u64))>);
+
+/// A set of channel ids. A chunk may hold thousands of channels: looking one up must cost next to nothing.
+#[derive(Debug, Default)]
+struct IdSet(Vec<u64>);
 
 impl SegmentWriter {
     /// Begins a file: magic and header.
@@ -57,7 +66,7 @@ impl SegmentWriter {
         metadata: Vec<(String, u64, u64)>,
         counts: BTreeMap<u16, (u64, u64)>,
     ) -> Self {
-        let mut writer = Self { offset, chunks, metadata, counts, ..Self::default() };
+        let mut writer = Self { offset, chunks, metadata, counts: Counts(counts.into_iter().collect()), ..Self::default() };
         for definition in definitions {
             writer.remember(definition);
         }
@@ -70,13 +79,18 @@ impl SegmentWriter {
     }
 
     /// Returns messages and payload bytes by channel.
-    pub fn counts(&self) -> &BTreeMap<u16, (u64, u64)> {
+    pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Returns the definitions of the file, in the order in which they were added.
+    pub fn definitions(&self) -> &[Definition] {
+        &self.channels
     }
 
     /// Returns whether the file defines a channel.
     pub fn defines(&self, channel_id: u16) -> bool {
-        self.channels.contains_key(&channel_id)
+        self.defined.contains(channel_id)
     }
 
     /// Appends a channel's definition, and its schema's, unless the file has them.
@@ -95,10 +109,14 @@ impl SegmentWriter {
     }
 
     fn remember(&mut self, definition: Definition) {
-        if let Some(schema) = &definition.topic.schema {
-            self.schemas.insert(definition.schema_id, schema.clone());
+        if self.defines(definition.channel_id) {
+            return;
         }
-        self.channels.insert(definition.channel_id, definition);
+        if let Some(schema) = &definition.topic.schema {
+            self.schemas.entry(definition.schema_id).or_insert_with(|| schema.clone());
+        }
+        self.defined.insert(definition.channel_id);
+        self.channels.push(definition);
     }
 
     /// Appends a Metadata record.
@@ -115,10 +133,7 @@ impl SegmentWriter {
         for (_, offset) in &mut index.message_index_offsets {
             *offset += self.offset;
         }
-        for ChannelCount { channel_id, messages, bytes } in &chunk.counts {
-            let count = self.counts.entry(*channel_id).or_default();
-            *count = (count.0 + messages, count.1 + bytes);
-        }
+        self.counts.add(&chunk.counts);
         self.offset += chunk.size();
         self.chunks.push(index);
     }
@@ -137,8 +152,9 @@ impl SegmentWriter {
             }
         };
         group(out, opcode::SCHEMA, &mut |out| self.schemas.iter().for_each(|(id, schema)| write::schema(out, *id, schema)));
+        self.channels.sort_by_key(|definition| definition.channel_id);
         group(out, opcode::CHANNEL, &mut |out| {
-            self.channels.values().for_each(|d| write::channel(out, d.channel_id, d.schema_id, &d.topic));
+            self.channels.iter().for_each(|d| write::channel(out, d.channel_id, d.schema_id, &d.topic));
         });
         group(out, opcode::STATISTICS, &mut |out| write::statistics(out, &self.statistics()));
         group(out, opcode::CHUNK_INDEX, &mut |out| self.chunks.iter().for_each(|index| write::chunk_index(out, index)));
@@ -158,7 +174,7 @@ impl SegmentWriter {
     fn statistics(&self) -> Statistics {
         let with_messages = || self.chunks.iter().filter(|chunk| !chunk.message_index_offsets.is_empty());
         Statistics {
-            message_count: self.counts.values().map(|(messages, _)| messages).sum(),
+            message_count: self.counts.iter().map(|(_, (messages, _))| messages).sum(),
             schema_count: self.schemas.len() as u16,
             channel_count: self.channels.len() as u32,
             attachment_count: 0,
@@ -166,7 +182,7 @@ impl SegmentWriter {
             chunk_count: self.chunks.len() as u32,
             start_ns: with_messages().map(|chunk| chunk.header.start_ns).min().unwrap_or(0),
             end_ns: with_messages().map(|chunk| chunk.header.end_ns).max().unwrap_or(0),
-            channel_message_counts: self.counts.iter().map(|(id, (messages, _))| (*id, *messages)).collect(),
+            channel_message_counts: self.counts.iter().map(|(id, (messages, _))| (id, messages)).collect(),
         }
     }
 
@@ -174,5 +190,52 @@ impl SegmentWriter {
         let start = out.len();
         records(out);
         self.offset += (out.len() - start) as u64;
+    }
+}
+
+impl Counts {
+    /// Returns messages and payload bytes of each channel, in order of channel ids.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, (u64, u64))> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Returns how many channels have messages.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns whether there are no messages.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds those of a chunk, which are in order too.
+    fn add(&mut self, counts: &[ChannelCount]) {
+        let known = self.0.len();
+        let mut at = 0;
+        for ChannelCount { channel_id, messages, bytes } in counts {
+            at += self.0[at..known].iter().take_while(|(id, _)| id < channel_id).count();
+            match self.0[..known].get_mut(at).filter(|(id, _)| id == channel_id) {
+                Some((_, count)) => *count = (count.0 + messages, count.1 + bytes),
+                None => self.0.push((*channel_id, (*messages, *bytes))),
+            }
+        }
+        if self.0.len() > known {
+            self.0.sort_by_key(|(id, _)| *id);
+        }
+    }
+}
+
+impl IdSet {
+    fn insert(&mut self, id: u16) {
+        let word = usize::from(id) / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (id % 64);
+    }
+
+    fn contains(&self, id: u16) -> bool {
+        self.0.get(usize::from(id) / 64).is_some_and(|word| word & (1 << (id % 64)) != 0)
     }
 }

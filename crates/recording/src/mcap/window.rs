@@ -9,7 +9,7 @@ use crate::source::ReadAt;
 const WINDOW_LENGTH: usize = 256 << 10;
 
 /// How much is read ahead where most is skipped.
-const SMALL_LENGTH: usize = 8 << 10;
+const SMALL_LENGTH: usize = 4 << 10;
 
 /// A source with a buffer in front of it.
 pub(crate) struct Window<'a> {
@@ -18,6 +18,7 @@ pub(crate) struct Window<'a> {
     ahead: usize,
     start: u64,
     buffer: Vec<u8>,
+    read: u64,
 }
 
 impl<'a> Window<'a> {
@@ -27,7 +28,7 @@ impl<'a> Window<'a> {
     /// Whatever the source answers.
     pub(crate) fn new(source: &'a dyn ReadAt) -> Result<Self> {
         let length = source.len().map_err(|error| Error::io("cannot tell the size of the file", error))?;
-        Ok(Self { source, length, ahead: WINDOW_LENGTH, start: 0, buffer: Vec::new() })
+        Ok(Self { source, length, ahead: WINDOW_LENGTH, start: 0, buffer: Vec::new(), read: 0 })
     }
 
     /// Returns a window for looking at few places.
@@ -43,6 +44,11 @@ impl<'a> Window<'a> {
         self.length
     }
 
+    /// Returns how many bytes were read from the source since the last call.
+    pub(crate) fn take_read(&mut self) -> u64 {
+        std::mem::take(&mut self.read)
+    }
+
     /// Returns up to `length` bytes at `offset`: less only where the source ends.
     pub(crate) fn get(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
         let there = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -53,6 +59,7 @@ impl<'a> Window<'a> {
             self.start = offset;
             let filled = fill(self.source, offset, &mut self.buffer)?;
             self.buffer.truncate(filled);
+            self.read += filled as u64;
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.buffer.len());
         Ok(&self.buffer[from..(from + length).min(self.buffer.len())])

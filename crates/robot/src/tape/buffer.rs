@@ -54,6 +54,8 @@ pub(crate) struct Buffer {
     pub(crate) unsynced: Mutex<Vec<Unsynced>>,
     pub(crate) counters: Counters,
     pub(crate) evicted_ns: AtomicI64,
+    /// How many bytes had been written when the buffer was last looked through.
+    pub(crate) evicted_at_bytes: AtomicU64,
     retired_slots: Mutex<Vec<Arc<Slot>>>,
     next_number: AtomicU64,
     pool: Mutex<Vec<Vec<u8>>>,
@@ -94,6 +96,7 @@ impl Buffer {
             unsynced: Mutex::default(),
             counters: Counters::default(),
             evicted_ns: AtomicI64::new(0),
+            evicted_at_bytes: AtomicU64::new(0),
             retired_slots: Mutex::default(),
             next_number: AtomicU64::new(next_number),
             pool: Mutex::default(),
@@ -102,6 +105,11 @@ impl Buffer {
 
     pub(crate) fn is_ram(&self) -> bool {
         self.config.load().place == Place::Ram
+    }
+
+    /// Returns how many bytes were written since it was last looked through for what has to go.
+    pub(crate) fn fresh_bytes(&self) -> u64 {
+        self.counters.written_bytes.load(Ordering::Relaxed).saturating_sub(self.evicted_at_bytes.load(Ordering::Relaxed))
     }
 
     pub(crate) fn take_number(&self) -> u64 {

@@ -44,6 +44,11 @@ pub trait Disk: Send + Sync {
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Tells that a file, which is in sync, will hardly be read soon: memory need not hold what is on the disk.
+    fn let_go(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes the names in a folder durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 
@@ -164,6 +169,10 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn let_go(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(File::open(path)?, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {

@@ -29,10 +29,13 @@ pub(crate) struct Index {
     file: Option<IndexFile>,
 }
 
+/// The sets of topics that the file has, and their numbers there, by where they are in memory: equal ones are shared.
+type Written = HashMap<usize, (TopicSet, u64)>;
+
 struct IndexFile {
     file: Box<dyn DiskFile>,
     path: PathBuf,
-    sets: HashMap<TopicSet, u64>,
+    sets: Written,
     lines: usize,
 }
 
@@ -96,7 +99,7 @@ impl Index {
 
     /// Writes the file anew and goes on appending to it.
     pub(crate) fn save(&mut self, disk: &dyn Disk, path: &Path) -> Result<()> {
-        let mut sets = HashMap::new();
+        let mut sets = Written::default();
         let mut text = Vec::new();
         let mut lines = 0;
         for meta in self.segments.values().flat_map(BTreeMap::values) {
@@ -232,12 +235,13 @@ fn checksum(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(digest.as_bytes()[..4].try_into().expect("a digest has 32 bytes"))
 }
 
-fn push_segment(text: &mut Vec<u8>, sets: &mut HashMap<TopicSet, u64>, meta: &SegmentMeta) -> usize {
+fn push_segment(text: &mut Vec<u8>, sets: &mut Written, meta: &SegmentMeta) -> usize {
     let next = sets.len() as u64;
-    let set = *sets.entry(meta.topics.clone()).or_insert_with(|| {
+    let (_, set) = sets.entry(meta.topics.as_ptr().addr()).or_insert_with(|| {
         push_line(text, &Line::Set(next, meta.topics.iter().map(ToString::to_string).collect()));
-        next
+        (meta.topics.clone(), next)
     });
+    let set = *set;
     push_line(
         text,
         &Line::Segment(SegmentLine {

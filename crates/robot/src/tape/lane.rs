@@ -56,6 +56,8 @@ pub(crate) struct OpenSegment {
     pub(crate) opened_monotonic_ns: i64,
     pub(crate) last_sequence: u64,
     path: PathBuf,
+    /// How many channels `meta.topics` names.
+    named_channels: usize,
     file: Option<Box<dyn DiskFile>>,
     on_disk_bytes: u64,
     synced_bytes: u64,
@@ -140,6 +142,7 @@ impl OpenSegment {
             opened_monotonic_ns: birth.monotonic_ns,
             last_sequence: birth.first_sequence,
             path,
+            named_channels: 0,
             file: None,
             on_disk_bytes: 0,
             synced_bytes: 0,
@@ -152,15 +155,8 @@ impl OpenSegment {
     }
 
     /// Appends a chunk and, before it, the definitions it needs that the segment lacks.
-    pub(crate) fn write(
-        &mut self,
-        chunk: Arc<EncodedChunk>,
-        definitions: &[Definition],
-        last_sequence: u64,
-        sets: &Mutex<TopicSets>,
-    ) -> io::Result<()> {
+    pub(crate) fn write(&mut self, chunk: Arc<EncodedChunk>, definitions: &[Definition], last_sequence: u64) -> io::Result<()> {
         let mut before = Vec::new();
-        let known = self.writer.counts().len();
         for definition in definitions {
             self.writer.define(&mut before, definition);
         }
@@ -170,11 +166,19 @@ impl OpenSegment {
         self.meta.start_ns = self.meta.start_ns.min(chunk.index.header.start_ns as i64);
         self.meta.end_ns = self.meta.end_ns.max(chunk.index.header.end_ns as i64);
         self.meta.size_bytes = self.writer.size();
-        if self.writer.counts().len() != known {
-            let new = definitions.iter().map(|definition| Arc::from(definition.topic.name.as_str()));
-            self.meta.topics = sets.lock().intern(self.meta.topics.iter().cloned().chain(new).collect());
-        }
         Ok(())
+    }
+
+    /// Returns what is known of it so far.
+    ///
+    /// Its topics are put together here and not with each chunk, which would take longer than writing where there are thousands.
+    pub(crate) fn look(&mut self, sets: &Mutex<TopicSets>) -> &SegmentMeta {
+        let ids: Vec<u16> = self.writer.counts().iter().map(|(id, _)| id).collect();
+        if ids.len() != self.named_channels {
+            self.named_channels = ids.len();
+            self.meta.topics = sets.lock().of_channels(ids, self.writer.definitions());
+        }
+        &self.meta
     }
 
     /// Appends bytes and a chunk to the file or to RAM; on failure the file is cut back to what it had.
@@ -249,7 +253,7 @@ pub(crate) fn end_metadata(
     last_sequence: u64,
     losses: &[Loss],
 ) -> BTreeMap<String, String> {
-    let topics: BTreeMap<String, (u64, u64)> = writer.counts().iter().map(|(id, count)| (id.to_string(), *count)).collect();
+    let topics: BTreeMap<u16, (u64, u64)> = writer.counts().iter().collect();
     let json = |value: serde_json::Result<String>| value.expect("losses and counts have string keys only");
     BTreeMap::from([
         ("clock_utc_ns".to_owned(), utc_ns.to_string()),

@@ -209,13 +209,13 @@ impl Inner {
         })?;
         let encoded = Arc::new(chunk.encode(Compression::Zstd(1)));
         let definitions = self.definitions(encoded.counts.iter().map(|count| count.channel_id));
-        segment.write(encoded, &definitions, last_sequence, &self.sets)?;
+        segment.write(encoded, &definitions, last_sequence)?;
         segment.finish(self.clock.utc_ns(), self.clock.monotonic_ns(), &[])?;
         if let Some(syncer) = segment.unsynced()? {
             syncer.sync()?;
         }
         self.disk.sync_folder(segment.path().parent().expect("a key has a folder"))?;
-        let meta = Arc::new(SegmentMeta { closed: true, ..segment.meta.clone() });
+        let meta = Arc::new(SegmentMeta { closed: true, ..segment.look(&self.sets).clone() });
         self.index.lock().add(meta.clone());
         if let Some(buffer) = self.buffers.load().first() {
             buffer.unsynced.lock().push(Unsynced { meta, syncer: None });

@@ -135,6 +135,7 @@ impl Tape {
                 sets: Mutex::new(found.sets),
                 latched: Mutex::new(latched),
                 boot_file: Mutex::new(BootFile::new(boot_path)),
+                payload_memory: Arc::default(),
                 losses: Losses::default(),
                 upkeep: Upkeep::new(&*options.clock, options.evict),
                 threads: Mutex::default(),

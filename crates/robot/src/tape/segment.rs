@@ -2,11 +2,13 @@
 //!
 //! **Invariant:** a segment's key and number never change; a closed segment never changes at all.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use recording::key::{self, SegmentName};
 use recording::mcap::chunk::EncodedChunk;
+use recording::mcap::segment::Definition;
 use recording::{Span, Timestamp};
 
 /// Names of topics, sorted; shared by the many segments that hold the same ones.
@@ -102,8 +104,13 @@ impl RamSegment {
 /// Keeps one copy of each set of topics.
 #[derive(Debug, Default)]
 pub(crate) struct TopicSets {
-    sets: std::collections::HashSet<TopicSet>,
+    sets: HashSet<TopicSet>,
+    /// The sets of this opening's segments, by their channels: names of thousands of topics take long to compare.
+    by_channels: HashMap<Vec<u16>, TopicSet>,
 }
+
+/// How many sets there may be before those that no segment uses any more go, so that changing topics do not grow them for ever.
+const SETS_TO_TIDY: usize = 1024;
 
 impl TopicSets {
     /// Returns the shared set of these names.
@@ -113,12 +120,25 @@ impl TopicSets {
         if let Some(set) = self.sets.get(names.as_slice()) {
             return set.clone();
         }
-        // Sets that no segment uses any more go, so that changing topics do not grow this for ever.
-        if self.sets.len() >= 1024 {
+        if self.sets.len() >= SETS_TO_TIDY {
+            self.by_channels.clear();
             self.sets.retain(|set| Arc::strong_count(set) > 1);
         }
         let set: TopicSet = names.into();
         self.sets.insert(set.clone());
+        set
+    }
+    /// Returns the shared set of the topics of these channels, which are in order and all among `definitions`.
+    pub(crate) fn of_channels(&mut self, channels: Vec<u16>, definitions: &[Definition]) -> TopicSet {
+        if let Some(set) = self.by_channels.get(&channels) {
+            return set.clone();
+        }
+        let named = definitions.iter().filter(|definition| channels.binary_search(&definition.channel_id).is_ok());
+        let set = self.intern(named.map(|definition| Arc::from(definition.topic.name.as_str())).collect());
+        if self.by_channels.len() >= SETS_TO_TIDY {
+            self.by_channels.clear();
+        }
+        self.by_channels.insert(channels, set.clone());
         set
     }
 }

@@ -16,6 +16,7 @@ use super::buffer::{Buffer, Gate, Job, Unsynced};
 use super::channel::{ChannelSpec, Times};
 use super::eviction::{self, Budget, Candidate};
 use super::index::CLOCK_STEP_NS;
+use super::page_cache::PageCache;
 use super::segment::SegmentMeta;
 use super::{Inner, Tape, lane};
 use crate::clock::Clock;
@@ -46,6 +47,7 @@ pub(crate) struct Upkeep {
     state: Mutex<State>,
     unwritten: Mutex<VecDeque<Loss>>,
     folders: Mutex<BTreeSet<PathBuf>>,
+    page_cache: Mutex<PageCache>,
     retiring: Mutex<Vec<Arc<Buffer>>>,
     wake: Condvar,
     asleep: Mutex<bool>,
@@ -79,6 +81,7 @@ impl Upkeep {
             }),
             unwritten: Mutex::default(),
             folders: Mutex::default(),
+            page_cache: Mutex::default(),
             retiring: Mutex::default(),
             wake: Condvar::new(),
             asleep: Mutex::default(),
@@ -239,6 +242,7 @@ impl Inner {
                         ram.written.store(true, Ordering::Release);
                     }
                     self.keeper.closed(&meta);
+                    self.let_go(&meta);
                 }
                 Err(error) => {
                     self.losses.add(unsynced_loss(&meta, &error));
@@ -248,6 +252,18 @@ impl Inner {
             }
         }
         outcome
+    }
+
+    /// Lets the system's memory go of older segments for one that is on the disk now.
+    fn let_go(&self, meta: &SegmentMeta) {
+        if meta.ram.is_some() {
+            return;
+        }
+        let going = self.upkeep.page_cache.lock().add(meta);
+        for key in going {
+            // Where it is gone already, or the system does not care, nothing is the worse for it.
+            let _ = self.disk.let_go(&self.root.join(&*key));
+        }
     }
 
     fn look_after(&self) {
@@ -429,7 +445,9 @@ impl Inner {
             return;
         }
         buffer.evicted_ns.store(now_ns, Ordering::Relaxed);
-        let open_bytes: u64 = super::view::open_segments(buffer).iter().map(|meta| meta.size_bytes).sum();
+        buffer.evicted_at_bytes.store(buffer.counters.written_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        let lanes = buffer.lanes.lock().clone();
+        let open_bytes: u64 = lanes.iter().filter_map(|lane| lane.open.lock().as_ref().map(|segment| segment.meta.size_bytes)).sum();
         let size = config.size_bytes.unwrap_or_else(|| {
             let total = self.disk.space(&self.root).map_or(u64::MAX, |(_, total)| total);
             DEFAULT_DISK_BYTES.min(total / 10)

@@ -9,6 +9,7 @@ use recording::{Loss, Timestamp};
 
 use super::Inner;
 use super::buffer::Buffer;
+use super::lane::Lane;
 use super::segment::SegmentMeta;
 use crate::config::{BufferConfig, LATCHED_BUFFER, Place};
 
@@ -76,7 +77,7 @@ impl View {
 impl Inner {
     pub(super) fn view(&self) -> View {
         let active = self.buffers.load_full();
-        let open: Vec<Vec<SegmentMeta>> = active.iter().map(|buffer| open_segments(buffer)).collect();
+        let open: Vec<Vec<SegmentMeta>> = active.iter().map(|buffer| self.open_segments(buffer)).collect();
         let space = self.disk.space(&self.root).unwrap_or((0, 0));
         let index = self.index.lock();
         let look = |meta: &Arc<SegmentMeta>| SegmentView { correction_ns: index.correction_ns(meta), meta: meta.clone() };
@@ -132,12 +133,11 @@ impl Inner {
     }
 }
 
-/// Returns what is known of a buffer's open segments that have messages.
-pub(super) fn open_segments(buffer: &Buffer) -> Vec<SegmentMeta> {
-    let lanes = buffer.lanes.lock().clone();
-    lanes
-        .iter()
-        .filter_map(|lane| lane.open.lock().as_ref().map(|segment| segment.meta.clone()))
-        .filter(|meta| meta.start_ns <= meta.end_ns)
-        .collect()
+impl Inner {
+    /// Returns what is known of a buffer's open segments that have messages.
+    fn open_segments(&self, buffer: &Buffer) -> Vec<SegmentMeta> {
+        let lanes = buffer.lanes.lock().clone();
+        let look = |lane: &Arc<Lane>| lane.open.lock().as_mut().map(|segment| segment.look(&self.sets).clone());
+        lanes.iter().filter_map(look).filter(|meta| meta.start_ns <= meta.end_ns).collect()
+    }
 }

@@ -22,6 +22,9 @@ use super::slot::FullChunk;
 use super::{Inner, QUEUE_WAIT, Tape, lane};
 use crate::config::WhenFull;
 
+/// A buffer in RAM is looked through after so many bytes: many open segments that grow together take much before one closes.
+const RAM_STEP: u64 = 4 << 20;
+
 impl Inner {
     /// Starts the thread that writes a buffer.
     pub(super) fn start_writer(&self, tape: &Tape, buffer: &Arc<Buffer>) -> Result<()> {
@@ -81,7 +84,7 @@ impl Inner {
             Job::Chunk(full) => {
                 let closed = buffer.unsynced.lock().len();
                 self.write_chunk(buffer, full);
-                if buffer.unsynced.lock().len() > closed {
+                if buffer.unsynced.lock().len() > closed || buffer.is_ram() && buffer.fresh_bytes() >= RAM_STEP {
                     self.evict(buffer);
                 }
             }
@@ -153,7 +156,7 @@ impl Inner {
         let segment = open.as_mut().expect("it was opened just now");
         let ids = chunk.counts.iter().map(|count| count.channel_id);
         let missing = self.definitions(ids.filter(|id| !segment.writer.defines(*id)));
-        segment.write(chunk.clone(), &missing, last, &self.sets)?;
+        segment.write(chunk.clone(), &missing, last)?;
         let limits = self.config.load().segment;
         let age_ns = self.clock.monotonic_ns() - segment.opened_monotonic_ns;
         if segment.meta.size_bytes >= limits.size_bytes || age_ns >= limits.age_ns {
@@ -209,7 +212,7 @@ impl Inner {
     /// Ends an open segment and hands it to the next sync.
     fn close_segment(&self, buffer: &Arc<Buffer>, open: &mut Option<OpenSegment>) {
         let Some(mut segment) = open.take() else { return };
-        let losses = self.upkeep.recent_losses(&segment.meta);
+        let losses = self.upkeep.recent_losses(segment.look(&self.sets));
         let finished = segment.finish(self.clock.utc_ns(), self.clock.monotonic_ns(), &losses);
         if let Err(error) = finished {
             // Its chunks are there; it lacks its end, which the next start adds.
@@ -225,7 +228,7 @@ impl Inner {
 
     fn register(&self, buffer: &Arc<Buffer>, mut segment: OpenSegment) {
         let syncer = segment.unsynced();
-        let meta = Arc::new(SegmentMeta { closed: true, ..segment.meta.clone() });
+        let meta = Arc::new(SegmentMeta { closed: true, ..segment.look(&self.sets).clone() });
         if segment.writer.counts().is_empty() {
             let _ = self.disk.remove(segment.path());
             return;

@@ -13,7 +13,7 @@ use crate::mcap::decompress::{self, Decompressor};
 use crate::mcap::definitions::Definitions;
 use crate::mcap::linear;
 use crate::mcap::record::{self, IndexEntries, MAGIC, Record, opcode};
-use crate::mcap::resync::{self, Belief, DEFINITION_LIMIT};
+use crate::mcap::resync::{self, Belief, DEFINITION_LIMIT, Effort};
 use crate::mcap::summary::Summary;
 use crate::mcap::window::{self, Window};
 use crate::mcap::write::{ChunkHeader, ChunkIndex, MESSAGE_PREFIX_LENGTH, PREFIX_LENGTH};
@@ -24,6 +24,9 @@ const LOOSE_LENGTH: u64 = 4 << 20;
 
 /// How far apart messages of one stretch may be.
 const LOOSE_GAP: u64 = 64 << 10;
+
+/// The largest message that is looked at twice, whether it is one.
+const LARGEST_DISGUISE: usize = 64 << 10;
 
 /// How many bytes a newer version of the format may add behind a chunk's records.
 const PADDING_LIMIT: u64 = 64;
@@ -41,6 +44,7 @@ pub(super) struct Walk<'a> {
     /// The lengths of chunks by their offsets, as the summary tells.
     lengths: BTreeMap<u64, u64>,
     decompressor: Decompressor,
+    effort: Effort,
     scan: Scan,
     damages: Vec<Damage>,
     at: u64,
@@ -74,6 +78,7 @@ impl<'a> Walk<'a> {
         let end = summary.map_or(window.length(), |summary| summary.start);
         let scan = Scan { closed: summary.is_some(), clean: true, good_end: at, ..Scan::default() };
         let chunked = summary.is_some_and(|summary| !summary.chunks.is_empty());
+        let effort = Effort::new(window.length());
         let lengths = summary.into_iter().flat_map(|summary| &summary.chunks).map(|index| (index.offset, index.length));
         Ok(Self {
             source,
@@ -83,6 +88,7 @@ impl<'a> Walk<'a> {
             known,
             lengths: lengths.filter(|(_, length)| *length >= PREFIX_LENGTH as u64).collect(),
             decompressor: Decompressor::default(),
+            effort,
             scan,
             damages: Vec::new(),
             at,
@@ -141,6 +147,12 @@ impl<'a> Walk<'a> {
         if end > self.window.length() {
             return self.cut(kind, length);
         }
+        if kind != opcode::MESSAGE_INDEX {
+            if self.is_disguised_index(length)? {
+                return self.small(opcode::MESSAGE_INDEX, length, end);
+            }
+            self.miss_indexes();
+        }
         match kind {
             opcode::MESSAGE => self.loose_message(end),
             opcode::HEADER | opcode::SCHEMA | opcode::CHANNEL | opcode::METADATA | opcode::MESSAGE_INDEX => self.small(kind, length, end),
@@ -154,7 +166,7 @@ impl<'a> Walk<'a> {
                 Ok(Step::End)
             }
             opcode::FOOTER | opcode::CHUNK_INDEX..=opcode::SUMMARY_OFFSET if !self.scan.closed => {
-                let believed = resync::believable(&mut self.window, self.at, Belief { loose_messages: None })?;
+                let believed = resync::believable(&mut self.window, self.at, Belief { effort: &self.effort, loose_messages: None })?;
                 if believed { Ok(Step::End) } else { damaged("a record of the summary where there is none") }
             }
             0x10.. if resync::plausible(&mut self.window, end)? => Ok(Step::Opaque(end)),
@@ -167,6 +179,29 @@ impl<'a> Walk<'a> {
         let body = self.window.get(self.at + PREFIX_LENGTH as u64, CHUNK_HEADER_LENGTH)?;
         let short_name = body.get(28..32).is_some_and(|bytes| bytes[0] <= 32 && bytes[1..] == [0; 3]);
         Ok(short_name && record::parse_chunk_header(body).is_ok_and(|(header, _)| resync::plausible_chunk(&header, length)))
+    }
+
+    /// Returns whether a record of another kind is the message index that is due here: then its opcode is damaged and nothing else.
+    fn is_disguised_index(&mut self, length: u64) -> Result<bool> {
+        let due = self.scan.chunks.last().is_some_and(|chunk| chunk.offset + chunk.length + chunk.message_index_length == self.at);
+        if !due || length > DEFINITION_LIMIT {
+            return Ok(false);
+        }
+        let body = self.window.get(self.at + PREFIX_LENGTH as u64, length as usize)?.to_vec();
+        Ok(match record::parse_exact(opcode::MESSAGE_INDEX, &body) {
+            Some(Record::MessageIndex { channel_id, entries }) => !entries.is_empty() && self.is_own_index(channel_id, &entries),
+            _ => false,
+        })
+    }
+
+    /// Takes note of a chunk that has indexes for some of its channels only: what came between them and here is missing.
+    fn miss_indexes(&mut self) {
+        let Some(chunk) = self.scan.chunks.last() else { return };
+        let some = (1..chunk.counts.len()).contains(&chunk.message_index_offsets.len());
+        let told = self.damages.last().is_some_and(|damage| damage.to > chunk.offset);
+        if some && !told && chunk.offset + chunk.length + chunk.message_index_length == self.at {
+            self.damages.push(Damage::new(self.at, self.at, format!("message indexes are missing, at byte {}", self.at)));
+        }
     }
 
     /// A record that the file's end cuts: of one that holds no messages, nothing is lost.
@@ -211,7 +246,7 @@ impl<'a> Walk<'a> {
         let counted = chunk.counts.get(&channel_id).map_or(0, |(messages, _)| *messages);
         chunk.offset + chunk.length + chunk.message_index_length == self.at
             && entries.len() as u64 == counted
-            && entries.clone().all(|(time, _)| chunk.start_ns <= time && time <= chunk.end_ns)
+            && entries.clone().all(|(time, at)| chunk.start_ns <= time && time <= chunk.end_ns && at < chunk.uncompressed_size)
     }
 
     /// Takes a message index: of the chunk in front of it, or of one that damage made unreadable.
@@ -235,10 +270,24 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Returns whether the record at hand ends at `end`. A wrong length shows in what stands behind it; if that is damaged itself,
-    /// the next believable record decides.
+    /// Returns whether the record at hand ends at `end`. A wrong length shows in what stands behind it; if that is damaged itself, or
+    /// of a kind that nobody knows, the next believable record decides.
     fn is_end(&mut self, end: u64, believable: bool) -> Result<bool> {
-        Ok(resync::plausible(&mut self.window, end)? || (believable && self.find_next()?.is_none_or(|next| next >= end)))
+        let known = self.window.get(end, 1)?.first().is_none_or(|kind| *kind < 0x10);
+        if resync::plausible(&mut self.window, end)? && (known || !believable) {
+            return Ok(true);
+        }
+        Ok(believable && self.find_next()?.is_none_or(|next| next >= end))
+    }
+
+    /// Returns whether a message has the body of a definition or of metadata: then its opcode is damaged.
+    fn is_disguised_definition(&mut self, end: u64) -> Result<bool> {
+        let length = (end - self.at) as usize - PREFIX_LENGTH;
+        if length > LARGEST_DISGUISE {
+            return Ok(false);
+        }
+        let body = self.window.get(self.at + PREFIX_LENGTH as u64, length)?;
+        Ok([opcode::SCHEMA, opcode::CHANNEL, opcode::METADATA].iter().any(|kind| record::parse_exact(*kind, body).is_some()))
     }
 
     fn loose_message(&mut self, end: u64) -> Result<Step> {
@@ -247,6 +296,9 @@ impl<'a> Walk<'a> {
         let Some(message) = fields.map(|message| record::Message { data: &[], ..message }) else {
             return Ok(Step::Damaged("a message without its fields".to_owned(), None));
         };
+        if self.is_disguised_definition(end)? {
+            return Ok(Step::Damaged("a definition with a damaged opcode".to_owned(), None));
+        }
         if !self.is_end(end, true)? {
             return Ok(Step::Damaged("a damaged message".to_owned(), None));
         }
@@ -292,7 +344,10 @@ impl<'a> Walk<'a> {
         let stored = Bytes::from(window::read(self.source, records_at, header.compressed_size)?);
         let records = match self.decompressor.decompress(&header, stored) {
             Ok(records) => records,
-            Err(why) => return damaged(why),
+            Err(why) => {
+                self.effort.spend(header.compressed_size);
+                return damaged(why);
+            }
         };
         let (content, outcome) = linear::examine(&records, self.at, &mut self.scan.definitions);
         if let Err(why) = outcome {
@@ -327,7 +382,7 @@ impl<'a> Walk<'a> {
         };
         let any = self.scan.definitions.is_empty() && self.extra.is_empty() && self.summary.is_none_or(|s| s.definitions.is_empty());
         let known = |id: u16| any || defines(id);
-        let belief = Belief { loose_messages: (!self.chunked).then_some(&known as &dyn Fn(u16) -> bool) };
+        let belief = Belief { effort: &self.effort, loose_messages: (!self.chunked).then_some(&known as &dyn Fn(u16) -> bool) };
         resync::find(self.source, self.trusted.min(self.at) + 1, self.end, belief)
     }
 
@@ -357,7 +412,7 @@ impl<'a> Walk<'a> {
     /// Returns whether a record that can be told from chance stands at `at`, or nothing at all. A message does not count: it may be
     /// one of an uncompressed chunk that a hole moved there.
     fn is_boundary(&mut self, at: u64) -> Result<bool> {
-        Ok(at == self.end || resync::believable(&mut self.window, at, Belief { loose_messages: None })?)
+        Ok(at == self.end || resync::believable(&mut self.window, at, Belief { effort: &self.effort, loose_messages: None })?)
     }
 
     fn last_ns(&self) -> Option<u64> {

@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::mcap::record::{MAGIC, opcode};
-use crate::mcap::resync::{self, Belief};
+use crate::mcap::resync::{self, Belief, Effort};
 use crate::mcap::window::Window;
 use crate::source::ReadAt;
 
@@ -44,7 +44,7 @@ pub fn refuse_other_formats(source: &dyn ReadAt) -> Result<()> {
     if window.get(length.saturating_sub(MAGIC.len() as u64), MAGIC.len())? == MAGIC {
         return Ok(());
     }
-    let first = resync::find(source, 0, length.min(SEARCH_LENGTH), Belief { loose_messages: None })?;
+    let first = resync::find(source, 0, length.min(SEARCH_LENGTH), Belief { effort: &Effort::new(length), loose_messages: None })?;
     let kind = first.map(|at| window.get(at, 1).map(|kind| kind.first().copied())).transpose()?.flatten();
     if matches!(kind, Some(opcode::CHUNK | opcode::MESSAGE_INDEX | opcode::CHANNEL | opcode::SCHEMA | opcode::METADATA)) {
         return Ok(());

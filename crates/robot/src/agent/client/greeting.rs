@@ -3,20 +3,15 @@
 //! **Invariant:** a connection is used only when both sides have said who they are, and the agent knows every channel.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use recording::{Error, Kind, Result};
 
 use super::line::{Away, Line, Link, State, Up};
-use super::outbox::Outbox;
 use crate::agent::allowance::Allowance;
 use crate::agent::frames::{Frame, FrameReader};
-use crate::agent::protocol::{
-    ENTRY_BYTES, EntryHead, FrameKind, Header, Hello, OpenChannel, REPLY_LIMIT, Refusal, Side, VERSION, Welcome, encode_loss, frame,
-    from_json,
-};
+use crate::agent::protocol::{EntryHead, FrameKind, Hello, REPLY_LIMIT, Refusal, Side, VERSION, Welcome, frame, from_json};
 use crate::agent::stream::{Source, connect_to, send};
 
 /// How long the agent may take to accept and to greet.
@@ -59,7 +54,8 @@ impl Line {
         let broken = |error: io::Error| Error::unavailable("the agent does not answer").caused_by(error);
         let hello = Hello { version: VERSION, name: self.name.clone(), pid: self.process, software: env!("CARGO_PKG_VERSION").into() };
         // An agent that turns this client away may have closed its end already; what it said stands to be read all the same.
-        let sent = self.send_now(&stream, &frame(FrameKind::Hello, &hello.encode())).map_err(broken);
+        let hello = frame(FrameKind::Hello, &hello.encode());
+        let sent = send(&stream, &[&hello], &mut 0, &*self.clock, self.patience).map_err(broken);
         let mut reader = FrameReader::new(stream.clone(), Side::Agent, Allowance::new(REPLY_LIMIT), self.clock.clone());
         stream.limit_wait(Some(HELLO_PATIENCE)).map_err(broken)?;
         let welcome = match reader.next()? {
@@ -72,12 +68,27 @@ impl Line {
         let is_new_boot = welcome.boot != state.welcome.boot;
         state.welcome = welcome;
         state.connections += 1;
-        let up = Up { connection: state.connections, stream, messages: 0, flushed: 0, goodbye: None, closing: false };
-        self.catch_up(&mut state.outbox, &up, is_new_boot).map_err(broken)?;
-        let sent = if is_new_boot { state.outbox.channels.iter().map(|known| known.latched.len() as u64).sum() } else { 0 };
-        state.reader = Some(self.start_reader(reader, up.connection)?);
-        state.link = Link::Up(Up { messages: sent, ..up });
-        Ok(())
+        let connection = state.connections;
+        state.reader = Some(self.start_reader(reader, connection)?);
+        state.link = Link::Up(Up { connection, stream, messages: 0, flushed: 0, goodbye: None, closing: false });
+        state.outbox.reopen_channels();
+        let caught_up = self.send_batch(state, self.patience).and_then(|()| if is_new_boot { self.send_latched(state) } else { Ok(()) });
+        caught_up.inspect_err(|error| {
+            self.lose_agent(state, &error.to_string());
+            // The next connection begins all of this anew.
+            state.welcome.boot.clear();
+        })
+    }
+
+    /// Sends the last latched values to a tape that has none yet.
+    fn send_latched(&self, state: &mut State) -> Result<()> {
+        for (channel, value) in state.outbox.latched() {
+            // It is recorded now; it was published when it was.
+            let (log_time_ns, publish_time_ns) = (self.clock.utc_ns(), value.publish_time_ns);
+            let head = EntryHead { channel, payload_bytes: value.payload.len(), log_time_ns, publish_time_ns };
+            self.take(state, &head, &value.payload, log_time_ns)?;
+        }
+        self.send_batch(state, self.patience)
     }
 
     fn unreachable(&self, error: io::Error) -> Error {
@@ -91,35 +102,5 @@ impl Line {
             }
             _ => Error::unavailable(format!("cannot connect to the agent: {socket}")).caused_by(error),
         }
-    }
-
-    /// Opens the channels on a new connection, tells what was lost, and sends the latched values to a tape that has none.
-    fn catch_up(&self, outbox: &mut Outbox, up: &Up, is_new_boot: bool) -> io::Result<()> {
-        for (id, known) in outbox.channels.iter().enumerate() {
-            let body = OpenChannel { id: id as u32, spec: known.spec.clone() }.encode().map_err(io::Error::other)?;
-            self.send_now(&up.stream, &frame(FrameKind::OpenChannel, &body))?;
-        }
-        for loss in outbox.losses() {
-            self.send_now(&up.stream, &frame(FrameKind::Loss, &encode_loss(&loss)))?;
-        }
-        outbox.told_losses();
-        if !is_new_boot {
-            return Ok(());
-        }
-        for (id, known) in outbox.channels.iter().enumerate() {
-            for latched in &known.latched {
-                // They are recorded now; they were published when they were.
-                let (log_time_ns, publish_time_ns) = (self.clock.utc_ns(), latched.publish_time_ns);
-                let head = EntryHead { channel: id as u32, payload_bytes: latched.payload.len(), log_time_ns, publish_time_ns };
-                let header = Header { kind: FrameKind::Log, body_bytes: ENTRY_BYTES + head.payload_bytes };
-                let parts: [&[u8]; 3] = [&header.encode(), &head.encode(), &latched.payload];
-                send(&up.stream, &parts, &mut 0, &*self.clock, self.patience)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn send_now(&self, stream: &UnixStream, frame: &[u8]) -> io::Result<()> {
-        send(stream, &[frame], &mut 0, &*self.clock, self.patience)
     }
 }

@@ -18,9 +18,7 @@ use serde_json::Value;
 use super::ClientOptions;
 use super::answers::Answers;
 use super::outbox::Outbox;
-use crate::agent::protocol::{
-    ENTRY_BYTES, EntryHead, FrameKind, Goodbye, HEADER_BYTES, Header, SMALL_PAYLOAD, VERSION, Welcome, encode_loss,
-};
+use crate::agent::protocol::{ENTRY_BYTES, EntryHead, FrameKind, Goodbye, HEADER_BYTES, Header, SMALL_PAYLOAD, VERSION, Welcome};
 use crate::agent::stream::send;
 use crate::clock::Clock;
 use crate::{ChannelSpec, Payload};
@@ -161,10 +159,10 @@ impl Line {
     /// Opens a channel.
     pub(super) fn channel(&self, spec: ChannelSpec) -> Result<u32> {
         let mut state = self.lock()?;
-        let (id, new) = state.outbox.channel(spec)?;
+        let id = state.outbox.channel(spec)?;
         // On an agent that is away it is opened when that is back.
-        if let Some(body) = new.filter(|_| matches!(state.link, Link::Up(_))) {
-            self.send_frame(&mut state, FrameKind::OpenChannel, &body)?;
+        if matches!(state.link, Link::Up(_)) {
+            self.send_batch(&mut state, self.patience)?;
         }
         Ok(id)
     }
@@ -179,21 +177,27 @@ impl Line {
         if !matches!(&state.link, Link::Up(up) if !up.closing) {
             self.reach(&mut state).inspect_err(|_| state.outbox.lose(&head, AWAY))?;
         }
-        if bytes.len() >= SMALL_PAYLOAD {
-            self.send_large(&mut state, &head, bytes)?;
-        } else {
-            if state.outbox.is_idle() {
-                self.begin_batch(&mut state, now_ns)?;
-            } else if now_ns.wrapping_sub(state.outbox.batch_began().1) > ORPHAN_AGE_NS {
-                self.check_process()?;
-            }
-            if !state.outbox.has_room(bytes.len()) {
-                self.send_batch(&mut state, self.patience).inspect_err(|_| state.lose(&head))?;
-                self.begin_batch(&mut state, now_ns)?;
-            }
-            state.outbox.push(&head, bytes);
+        if !state.outbox.is_idle() && now_ns.wrapping_sub(state.outbox.batch_began().1) > ORPHAN_AGE_NS {
+            self.check_process()?;
         }
+        self.take(&mut state, &head, bytes, now_ns)?;
         state.outbox.remember(&head, &payload);
+        Ok(())
+    }
+
+    /// Puts a message into the batch, or sends it where it is large.
+    #[inline]
+    pub(super) fn take(&self, state: &mut State, head: &EntryHead, payload: &[u8], now_ns: i64) -> Result<()> {
+        if payload.len() >= SMALL_PAYLOAD {
+            return self.send_large(state, head, payload);
+        }
+        if !state.outbox.has_room(payload.len()) {
+            self.send_batch(state, self.patience).inspect_err(|_| state.lose(head))?;
+        }
+        if state.outbox.is_idle() {
+            self.begin_batch(state, now_ns)?;
+        }
+        state.outbox.push(head, payload);
         Ok(())
     }
 
@@ -275,7 +279,7 @@ impl Line {
 
     fn lock(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.state.try_lock_for(self.patience).ok_or_else(|| {
-            let seconds = self.patience.as_secs();
+            let seconds = self.patience.as_secs_f64();
             Error::unavailable(format!("another thread has waited for the agent for {seconds} s: {}", self.socket.display()))
         })?;
         if state.ended {
@@ -294,14 +298,13 @@ impl Line {
     /// Sends the batch, and what waits before it.
     pub(super) fn send_batch(&self, state: &mut State, patience: Duration) -> Result<()> {
         self.send_rest(state, patience)?;
+        while state.outbox.seal_next_channel()? {
+            self.send_rest(state, patience)?;
+        }
         state.outbox.seal_batch();
         self.send_rest(state, patience)?;
-        if state.outbox.has_losses {
-            for loss in state.outbox.losses() {
-                state.outbox.seal(FrameKind::Loss, &encode_loss(&loss));
-                self.send_rest(state, patience)?;
-            }
-            state.outbox.told_losses();
+        while state.outbox.seal_next_loss() {
+            self.send_rest(state, patience)?;
         }
         Ok(())
     }
@@ -322,12 +325,7 @@ impl Line {
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(self.slow(patience)),
-            Err(error) => {
-                self.lose_agent(state, &error.to_string());
-                // It is the answer to this call; nobody needs to hear it twice.
-                self.trouble()?;
-                Err(self.away("it went away"))
-            }
+            Err(error) => Err(self.lose_agent(state, &error.to_string())),
         }
     }
 
@@ -352,9 +350,7 @@ impl Line {
             Err(error) => {
                 // Nothing can follow half a message: the connection is given up.
                 state.outbox.lose(head, AWAY);
-                self.lose_agent(state, &error.to_string());
-                self.trouble()?;
-                Err(self.away("it went away"))
+                Err(self.lose_agent(state, &error.to_string()))
             }
         }
     }
@@ -384,10 +380,18 @@ impl Line {
             let age_ns = self.clock.monotonic_ns().saturating_sub(state.outbox.batch_began().0);
             if age_ns < BATCH_AGE_NS {
                 self.wakes_flusher.wait_for(&mut state, Duration::from_nanos((BATCH_AGE_NS - age_ns) as u64));
-            } else if matches!(state.link, Link::Up(_)) && self.send_batch(&mut state, FLUSHER_PATIENCE).is_err() {
-                // The agent takes nothing, or has gone: whoever logs next hears of it. Others get their turn now.
+            } else if let Err(error) = self.send_batch(&mut state, FLUSHER_PATIENCE) {
+                self.note_failure(&state, error);
+                // Others get their turn before the next try.
                 self.wakes_flusher.wait_for(&mut state, FLUSHER_PATIENCE);
             }
+        }
+    }
+
+    /// Has whoever calls next hear of an agent that went away while nobody called; one that is slow may still take everything.
+    pub(super) fn note_failure(&self, state: &State, error: Error) {
+        if matches!(state.link, Link::Away(_)) && !state.ended {
+            self.set_trouble(error);
         }
     }
 }

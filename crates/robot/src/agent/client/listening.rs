@@ -20,9 +20,9 @@ const CLOSING_PATIENCE: Duration = Duration::from_millis(300);
 const DURABILITY_NS: i64 = 1_000_000_000;
 
 impl Line {
-    /// Notes that the connection has ended, and counts what went with it.
-    pub(super) fn lose_agent(&self, state: &mut State, why: &str) {
-        let Link::Up(up) = &state.link else { return };
+    /// Notes that the connection has ended, counts what went with it, and returns what a caller must hear of it.
+    pub(super) fn lose_agent(&self, state: &mut State, why: &str) -> Error {
+        let Link::Up(up) = &state.link else { return self.away(why) };
         let _ = up.stream.shutdown(Shutdown::Both);
         let (connection, now_ns) = (up.connection, self.clock.utc_ns());
         let (start_ns, messages, reason) = match &up.goodbye {
@@ -43,11 +43,9 @@ impl Line {
         let retry_at_ns = self.clock.monotonic_ns();
         state.link = Link::Away(Away { retry_at_ns, retry_after_ns: RETRY_NS, why: why.to_owned() });
         self.answers.fail(connection, "the agent went away before it answered");
-        if !state.ended {
-            let why = if clean { "it has ended" } else { why };
-            let also = if lost > 0 { format!(", and with it {lost} messages that it had not taken") } else { String::new() };
-            self.set_trouble(Error::unavailable(format!("the agent went away ({why}){also}: {}", self.socket.display())));
-        }
+        let why = if clean { "it has ended" } else { why };
+        let also = if lost > 0 { format!(", and with it {lost} messages that it had not taken") } else { String::new() };
+        Error::unavailable(format!("the agent went away ({why}){also}: {}", self.socket.display()))
     }
 
     /// Starts the thread that reads what the agent says.
@@ -84,7 +82,8 @@ impl Line {
         };
         let mut state = self.state.lock();
         if state.position().0 == connection {
-            self.lose_agent(&mut state, &why);
+            let error = self.lose_agent(&mut state, &why);
+            self.note_failure(&state, error);
         }
         self.answers.fail(connection, "the agent went away before it answered");
     }
@@ -103,7 +102,9 @@ impl Line {
             }
             FrameKind::Closing => {
                 let mut state = self.state.lock();
-                let _ = self.send_batch(&mut state, CLOSING_PATIENCE);
+                if let Err(error) = self.send_batch(&mut state, CLOSING_PATIENCE) {
+                    self.note_failure(&state, error);
+                }
                 if let Link::Up(up) = &mut state.link
                     && up.connection == connection
                 {

@@ -1,6 +1,6 @@
 //! What a client could not deliver, and what it keeps to deliver again.
 //!
-//! **Invariant:** counts only grow until they are told; what is told is forgotten only once it was sent.
+//! **Invariant:** counts only grow until they are taken to be told; who takes them brings back what could not be told.
 
 use std::collections::VecDeque;
 
@@ -58,18 +58,19 @@ impl Known {
         change
     }
 
-    /// Counts a lost message.
-    pub(super) fn lose(&mut self, log_time_ns: i64, bytes: usize, reason: &'static str) {
+    /// Counts a lost message; returns whether it is the first of a loss.
+    pub(super) fn lose(&mut self, log_time_ns: i64, bytes: usize, reason: &'static str) -> bool {
         let lost = self.lost.get_or_insert(Lost { start_ns: log_time_ns, end_ns: log_time_ns, messages: 0, bytes: 0, reason });
         lost.start_ns = lost.start_ns.min(log_time_ns);
         lost.end_ns = lost.end_ns.max(log_time_ns);
         lost.messages += 1;
         lost.bytes += bytes as u64;
+        lost.messages == 1
     }
 
-    /// Returns what was lost.
-    pub(super) fn loss(&self) -> Option<Loss> {
-        self.lost.as_ref().map(|lost| Loss {
+    /// Takes what was lost and is not told yet.
+    pub(super) fn take_loss(&mut self) -> Option<Loss> {
+        self.lost.take().map(|lost| Loss {
             topic: Some(self.spec.topic.clone()),
             start_ns: Some(lost.start_ns),
             end_ns: Some(lost.end_ns),
@@ -77,11 +78,6 @@ impl Known {
             bytes: Some(lost.bytes),
             reason: lost.reason.to_owned(),
         })
-    }
-
-    /// Forgets what was lost, once it was told.
-    pub(super) fn told(&mut self) {
-        self.lost = None;
     }
 }
 
@@ -96,14 +92,13 @@ mod tests {
     #[test]
     fn losses_add_up_until_they_are_told() {
         let mut known = Known::new(ChannelSpec { topic: "/imu".into(), ..ChannelSpec::default() });
-        assert_eq!(known.loss(), None);
-        known.lose(20, 5, "away");
-        known.lose(10, 6, "other");
-        let loss = known.loss().unwrap();
+        assert_eq!(known.take_loss(), None);
+        assert!(known.lose(20, 5, "away"));
+        assert!(!known.lose(10, 6, "other"));
+        let loss = known.take_loss().unwrap();
         assert_eq!((loss.start_ns, loss.end_ns, loss.messages, loss.bytes), (Some(10), Some(20), Some(2), Some(11)));
         assert_eq!(loss.reason, "away");
-        known.told();
-        assert_eq!(known.loss(), None);
+        assert_eq!(known.take_loss(), None);
     }
 
     #[test]

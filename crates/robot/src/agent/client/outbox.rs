@@ -11,7 +11,8 @@ use recording::{Error, Loss, Result};
 
 use super::losses::{Known, LATCHED_LIMIT, Latched};
 use crate::agent::protocol::{
-    BATCH_LIMIT, CHANNELS_LIMIT, ENTRY_BYTES, Entries, EntryHead, FrameKind, HEADER_BYTES, Header, OpenChannel, frame,
+    BATCH_LIMIT, CHANNELS_LIMIT, ENTRY_BYTES, Entries, EntryHead, FrameKind, HEADER_BYTES, Header, OpenChannel, encode_loss, frame,
+    from_json,
 };
 use crate::{ChannelSpec, Payload};
 
@@ -30,12 +31,15 @@ pub(super) struct Outbox {
     sending_messages: u64,
     /// How much of it the socket has taken.
     pub(super) sent: usize,
-    pub(super) channels: Vec<Known>,
+    channels: Vec<Known>,
+    /// How many of them are open on this connection.
+    opened: usize,
     by_topic: HashMap<String, Vec<u32>>,
     latched_bytes: isize,
     /// Losses that belong to no one channel.
     other_losses: Vec<Loss>,
-    pub(super) has_losses: bool,
+    /// The channels that lost something that was not told yet.
+    lossy: Vec<u32>,
 }
 
 impl Outbox {
@@ -48,27 +52,43 @@ impl Outbox {
             sending_messages: 0,
             sent: 0,
             channels: Vec::new(),
+            opened: 0,
             by_topic: HashMap::new(),
             latched_bytes: 0,
             other_losses: Vec::new(),
-            has_losses: false,
+            lossy: Vec::new(),
         }
     }
 
-    /// Returns the id of a channel, and the body that opens it where it is new.
-    pub(super) fn channel(&mut self, spec: ChannelSpec) -> Result<(u32, Option<Vec<u8>>)> {
+    /// Returns the id of a channel; a new one waits to be opened.
+    pub(super) fn channel(&mut self, spec: ChannelSpec) -> Result<u32> {
         let same_topic = self.by_topic.get(&spec.topic).map_or(&[][..], Vec::as_slice);
         if let Some(id) = same_topic.iter().find(|id| self.channels[**id as usize].spec == spec) {
-            return Ok((*id, None));
+            return Ok(*id);
         }
         let id = self.channels.len() as u32;
         if id >= CHANNELS_LIMIT {
             return Err(Error::unavailable(format!("no channel for '{}': a client has at most {CHANNELS_LIMIT}", spec.topic)));
         }
-        let body = OpenChannel { id, spec: spec.clone() }.encode()?;
-        self.by_topic.entry(spec.topic.clone()).or_default().push(id);
-        self.channels.push(Known::new(spec));
-        Ok((id, Some(body)))
+        let open = OpenChannel { id, spec };
+        open.encode()?;
+        self.by_topic.entry(open.spec.topic.clone()).or_default().push(id);
+        self.channels.push(Known::new(open.spec));
+        Ok(id)
+    }
+
+    /// Has every channel opened again, on a new connection.
+    pub(super) fn reopen_channels(&mut self) {
+        self.opened = 0;
+    }
+
+    /// Makes the definition of a channel that is not open yet the frame that is sent next; returns whether there is one.
+    pub(super) fn seal_next_channel(&mut self) -> Result<bool> {
+        let Some(known) = self.channels.get(self.opened) else { return Ok(false) };
+        let body = OpenChannel { id: self.opened as u32, spec: known.spec.clone() }.encode()?;
+        self.opened += 1;
+        self.seal(FrameKind::OpenChannel, &body);
+        Ok(true)
     }
 
     /// Returns whether the batch is empty.
@@ -150,8 +170,9 @@ impl Outbox {
     /// Counts a message that could not be delivered.
     pub(super) fn lose(&mut self, head: &EntryHead, reason: &'static str) {
         if let Some(known) = self.channels.get_mut(head.channel as usize) {
-            known.lose(head.log_time_ns, head.payload_bytes, reason);
-            self.has_losses = true;
+            if known.lose(head.log_time_ns, head.payload_bytes, reason) {
+                self.lossy.push(head.channel);
+            }
         }
     }
 
@@ -159,18 +180,25 @@ impl Outbox {
     pub(super) fn lose_other(&mut self, loss: Loss) {
         if self.other_losses.len() < LOSSES_LIMIT {
             self.other_losses.push(loss);
-            self.has_losses = true;
         }
     }
 
     /// Counts everything that was not sent as lost; returns how many messages that were.
     pub(super) fn lose_all(&mut self, reason: &'static str) -> u64 {
-        let header = self.sending.first_chunk().and_then(|header| Header::parse(header, FrameKind::Log.sender()).ok());
         let sending = std::mem::take(&mut self.sending);
         let batch = std::mem::replace(&mut self.batch, vec![0; HEADER_BYTES]);
-        let sending = if header.is_some_and(|header| header.kind == FrameKind::Log) { &sending[HEADER_BYTES..] } else { &[] };
+        let header = sending.first_chunk().and_then(|header| Header::parse(header, FrameKind::Log.sender()).ok());
+        let entries = match header.map(|header| header.kind) {
+            Some(FrameKind::Log) => &sending[HEADER_BYTES..],
+            Some(FrameKind::Loss) => {
+                // It may have been told, or not: twice is better than never.
+                from_json("a loss", &sending[HEADER_BYTES..]).into_iter().for_each(|loss| self.lose_other(loss));
+                &[]
+            }
+            _ => &[],
+        };
         let mut lost = 0;
-        for entry in Entries::new(sending).chain(Entries::new(&batch[HEADER_BYTES..])).flatten() {
+        for entry in Entries::new(entries).chain(Entries::new(&batch[HEADER_BYTES..])).flatten() {
             self.lose(&entry.head, reason);
             lost += 1;
         }
@@ -178,16 +206,21 @@ impl Outbox {
         lost
     }
 
-    /// Returns every loss that was not told yet.
-    pub(super) fn losses(&self) -> Vec<Loss> {
-        self.other_losses.iter().cloned().chain(self.channels.iter().filter_map(Known::loss)).collect()
+    /// Makes a loss that was not told yet the frame that is sent next; returns whether there is one.
+    pub(super) fn seal_next_loss(&mut self) -> bool {
+        let loss = self.other_losses.pop().or_else(|| self.channels.get_mut(self.lossy.pop()? as usize)?.take_loss());
+        let Some(loss) = loss else { return false };
+        self.seal(FrameKind::Loss, &encode_loss(&loss));
+        true
     }
 
-    /// Forgets the losses, once they were told.
-    pub(super) fn told_losses(&mut self) {
-        self.channels.iter_mut().for_each(Known::told);
-        self.other_losses.clear();
-        self.has_losses = false;
+    /// Returns the latched values that an agent that starts again will want.
+    pub(super) fn latched(&self) -> Vec<(u32, Latched)> {
+        let mut values = Vec::new();
+        for (id, known) in self.channels.iter().enumerate() {
+            values.extend(known.latched.iter().map(|value| (id as u32, value.clone())));
+        }
+        values
     }
 }
 
@@ -206,12 +239,14 @@ mod tests {
     #[test]
     fn equal_specs_are_one_channel() {
         let mut outbox = Outbox::new();
-        let (first, body) = outbox.channel(spec("/imu")).unwrap();
-        assert!(body.is_some());
-        let (again, body) = outbox.channel(spec("/imu")).unwrap();
-        assert_eq!((again, body), (first, None));
+        let first = outbox.channel(spec("/imu")).unwrap();
+        assert_eq!(outbox.channel(spec("/imu")).unwrap(), first);
         let other = ChannelSpec { encoding: "cdr".into(), ..spec("/imu") };
-        assert_ne!(outbox.channel(other).unwrap().0, first);
+        assert_ne!(outbox.channel(other).unwrap(), first);
+        let opened = |outbox: &mut Outbox| std::iter::from_fn(|| outbox.seal_next_channel().unwrap().then_some(())).count();
+        assert_eq!((opened(&mut outbox), opened(&mut outbox)), (2, 0));
+        outbox.reopen_channels();
+        assert_eq!(opened(&mut outbox), 2);
     }
 
     #[test]
@@ -243,10 +278,19 @@ mod tests {
         outbox.push(&head(1, 3), b"two");
         outbox.push(&head(1, 3), b"two");
         assert_eq!(outbox.lose_all("gone"), 3);
-        let lost: Vec<_> =
-            outbox.losses().into_iter().map(|loss| (loss.topic.unwrap(), loss.messages.unwrap(), loss.bytes.unwrap())).collect();
-        assert_eq!(lost, [("/a".to_owned(), 1, 3), ("/b".to_owned(), 2, 6)]);
-        outbox.told_losses();
-        assert!(outbox.losses().is_empty() && !outbox.has_losses && outbox.is_idle());
+        let told = |outbox: &mut Outbox| {
+            let mut losses = Vec::new();
+            while outbox.seal_next_loss() {
+                let loss: Loss = from_json("a loss", &outbox.sending()[HEADER_BYTES..]).unwrap();
+                losses.push((loss.topic.unwrap(), loss.messages.unwrap(), loss.bytes.unwrap()));
+            }
+            outbox.sent_all();
+            losses
+        };
+        // A loss whose frame was under way when the agent went away is told again.
+        assert!(outbox.seal_next_loss());
+        outbox.lose_all("gone");
+        assert_eq!(told(&mut outbox), [("/b".to_owned(), 2, 6), ("/a".to_owned(), 1, 3)]);
+        assert!(told(&mut outbox).is_empty() && outbox.is_idle());
     }
 }

@@ -1,0 +1,68 @@
+//! A clock that stands still until somebody moves it.
+//!
+//! **Invariant:** the monotonic time never goes back, except that it begins anew with the machine.
+
+use parking_lot::Mutex;
+use robot::clock::Clock;
+
+/// 2024-05-01T00:00:00Z.
+pub const MAY_2024_NS: i64 = 1_714_521_600_000_000_000;
+
+/// What a clock says that nobody has set.
+pub const EPOCH_NS: i64 = 0;
+
+/// A wall clock and a monotonic one.
+#[derive(Debug)]
+pub struct SimClock {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    utc_ns: i64,
+    monotonic_ns: i64,
+    elapsed_ns: i64,
+}
+
+impl SimClock {
+    /// Returns a clock that says `utc_ns` on a machine that was just switched on.
+    pub fn new(utc_ns: i64) -> Self {
+        Self { state: Mutex::new(State { utc_ns, monotonic_ns: 3_000_000_000, elapsed_ns: 0 }) }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, ns: i64) {
+        let mut state = self.state.lock();
+        state.utc_ns += ns;
+        state.monotonic_ns += ns;
+        state.elapsed_ns += ns;
+    }
+
+    /// Sets the wall clock forward, or back.
+    pub fn step(&self, ns: i64) {
+        self.state.lock().utc_ns += ns;
+    }
+
+    /// Switches the machine off for `ns`; the wall clock then says `utc_ns`, or the right time.
+    pub fn reboot(&self, ns: i64, utc_ns: Option<i64>) {
+        self.advance(ns);
+        let mut state = self.state.lock();
+        state.monotonic_ns = 2_000_000_000;
+        state.utc_ns = utc_ns.unwrap_or(state.utc_ns);
+    }
+
+    /// Returns how much time has passed in the simulation, whatever the clocks say.
+    pub fn elapsed_ns(&self) -> i64 {
+        self.state.lock().elapsed_ns
+    }
+}
+
+impl Clock for SimClock {
+    fn utc_ns(&self) -> i64 {
+        self.state.lock().utc_ns
+    }
+
+    fn monotonic_ns(&self) -> i64 {
+        self.state.lock().monotonic_ns
+    }
+}
