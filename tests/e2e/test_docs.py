@@ -1,4 +1,4 @@
-"""What the README and the guide show is run here, so that it stays true."""
+"""What the README and the guide show is run here, so that it stays true; their Python is run by the package's tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,14 +20,10 @@ PROGRAMS = Path(os.environ.get("TAPELOOP_BIN_DIR", TARGET / "debug"))
 PATIENCE_SECONDS = 20
 
 
-def blocks(path: str, language: str) -> list[str]:
-    """Returns the code blocks of a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
-
-
 def commands(path: str, program: str) -> list[list[str]]:
     """Returns the commands of a page that call a program, without their comments."""
-    lines = [line for block in blocks(path, "console") for line in block.splitlines()]
+    blocks = re.findall(r"^```console\n(.*?)^```$", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
     return [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
 
 
@@ -92,18 +87,6 @@ def agent(folder: Path) -> Iterator[Agent]:
         assert agent.stop() == 0
     finally:
         agent.process.kill()
-
-
-@pytest.mark.parametrize("page", ["README.md", "python/tapeloop/README.md"])
-def test_the_python_of_a_readme_runs(page: str, tmp_path: Path) -> None:
-    found = blocks(page, "python")
-    assert found
-    for block in found:
-        done = subprocess.run(
-            [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout
 
 
 def test_the_commands_of_the_readme_run(agent: Agent) -> None:

@@ -13,6 +13,8 @@ use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tc
 use signal_hook::consts::{SIGHUP, SIGTERM};
 
 const CTRL_C: u8 = 3;
+/// The rows and columns of a terminal that does not say how large it is.
+const USUAL_SIZE: (usize, usize) = (24, 80);
 /// Another screen, so that what was there comes back; and no cursor.
 const BEGIN: &str = "\x1b[?1049h\x1b[?25l";
 const END: &str = "\x1b[?25h\x1b[?1049l";
@@ -48,8 +50,8 @@ impl Screen {
 
     /// Draws lines, as many and as much of them as fit.
     pub(crate) fn draw(&self, lines: &[String]) -> io::Result<()> {
-        let size = tcgetwinsize(io::stdout()).ok();
-        let (rows, columns) = size.map_or((24, 80), |size| (usize::from(size.ws_row).max(1), usize::from(size.ws_col).max(1)));
+        let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0);
+        let (rows, columns) = size.map_or(USUAL_SIZE, |size| (usize::from(size.ws_row), usize::from(size.ws_col)));
         let mut text = String::from("\x1b[H");
         for (row, line) in lines.iter().take(rows).enumerate() {
             if row > 0 {

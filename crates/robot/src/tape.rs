@@ -25,6 +25,7 @@ mod payload_memory;
 mod queue;
 mod recovery;
 mod routing;
+mod running;
 mod slot;
 mod upkeep;
 mod view;
@@ -76,6 +77,8 @@ pub(crate) struct Inner {
     pub(crate) boot: u64,
     pub(crate) kernel_boot: String,
     pub(crate) opened_ns: i64,
+    /// UTC minus monotonic time when the tape was opened.
+    pub(crate) opened_offset_ns: i64,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keeper: Arc<dyn Keeper>,
@@ -225,6 +228,11 @@ impl Tape {
         } else {
             self.turn();
         }
+    }
+
+    /// Returns the segments in RAM, open ones too, without looking at all the others.
+    pub(crate) fn ram_segments(&self) -> Vec<SegmentView> {
+        self.inner.ram_segments()
     }
 
     /// Writes a RAM segment to its file: a closed one whole, an open one from now on as it grows.

@@ -23,7 +23,8 @@ pub struct Copy {
 
 impl Copy {
     /// Makes the real files equal to the simulated ones, which have the same paths.
-    pub fn refresh(&mut self, disk: &SimDisk) {
+    pub fn refresh(&mut self, root: &Path, disk: &SimDisk) {
+        std::fs::create_dir_all(root.join("devices")).unwrap();
         let versions = disk.versions();
         for path in self.versions.keys().filter(|path| !versions.contains_key(*path)) {
             std::fs::remove_file(path).unwrap();

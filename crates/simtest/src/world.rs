@@ -116,7 +116,7 @@ impl World {
 
     /// Copies the simulated disk into the tape's real folder, for readers.
     pub fn refresh(&mut self) {
-        self.copy.refresh(&self.disk);
+        self.copy.refresh(self.root.path(), &self.disk);
     }
 
     /// Says what happens, if anybody wants to know.

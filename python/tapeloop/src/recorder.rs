@@ -20,7 +20,7 @@ use crate::error::{Failure, Result};
 use crate::json;
 use crate::qos;
 use crate::schema::Schema;
-use crate::session::{Meta, Pending, Session};
+use crate::session::{Meta, Pending, Session, say};
 use crate::topics;
 
 /// Records into the local agent, or onto a tape of its own.
@@ -90,12 +90,6 @@ fn find(py: Python<'_>, device: Option<&str>) -> Result<Recorder> {
         }
     }
     Ok(Recorder { session })
-}
-
-/// Writes to `sys.stderr`, which a program may have closed or replaced.
-fn say(py: Python<'_>, line: &str) {
-    let written = py.import("sys").and_then(|sys| sys.getattr("stderr")).and_then(|stderr| stderr.call_method1("write", (line,)));
-    drop(written);
 }
 
 fn client_name(py: Python<'_>, device: Option<&str>) -> Result<String> {

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString};
-use recording::{Error, Kind, Manifest};
+use recording::{Error, Kind, Manifest, time};
 use robot::clock::{Clock, SystemClock};
 use robot::{ChannelSpec, Leave, Payload, RecorderChannel, Times};
 
@@ -32,6 +32,8 @@ use crate::topics::{Found, Topic, Topics, json_key, payload_key};
 
 /// How long the end of the process waits for windows that end in the future; what ends later is cut short.
 pub(crate) const EXIT_WAIT: Duration = Duration::from_secs(60);
+/// How long a wait is before it says on stderr what it waits for.
+const QUIET_WAIT: Duration = Duration::from_secs(2);
 /// How often a wait looks for Ctrl-C.
 pub(crate) const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 /// The encoding of bytes that nobody described.
@@ -345,7 +347,7 @@ impl Session {
 
     /// Waits until all windows have ended; returns whether they will within `limit`.
     fn wait_for_windows(&self, py: Python<'_>, limit: Option<Duration>) -> Result<bool> {
-        let begun_ns = SystemClock.utc_ns();
+        let (begun_ns, mut said) = (SystemClock.utc_ns(), false);
         if self.recorder.is_agent() {
             return Ok(true);
         }
@@ -356,6 +358,9 @@ impl Session {
                 return Ok(false);
             }
             let rest = Duration::from_nanos(until_ns.saturating_sub(now_ns).max(0) as u64);
+            if rest > QUIET_WAIT && !std::mem::replace(&mut said, true) {
+                say(py, &format!("tapeloop: waiting for a recording that ends at {} (Ctrl-C cuts it short)\n", time::format_time(until_ns)));
+            }
             py.detach(|| std::thread::sleep(rest.min(SIGNAL_INTERVAL)));
             py.check_signals()?;
         }
@@ -435,6 +440,12 @@ fn refuse_header(meta: &Meta<'_>) -> Result<()> {
 fn as_array<'py>(value: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     static ASARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     Ok(ASARRAY.import(value.py(), "numpy", "asarray")?.call1((value,))?)
+}
+
+/// Writes to `sys.stderr`, which a program may have closed or replaced: then there is nobody to tell.
+pub(crate) fn say(py: Python<'_>, line: &str) {
+    let written = py.import("sys").and_then(|sys| sys.getattr("stderr")).and_then(|stderr| stderr.call_method1("write", (line,)));
+    drop(written);
 }
 
 #[cold]

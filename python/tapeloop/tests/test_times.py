@@ -11,8 +11,8 @@ import pytest
 
 import tapeloop as tl
 
-NOON = datetime.datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
-NOON_NS = 1_795_348_800_123_456_000
+NOON = datetime.datetime(2025, 11, 22, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
+NOON_NS = 1_763_812_800_123_456_000
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,9 @@ NOON_NS = 1_795_348_800_123_456_000
         NOON.astimezone(datetime.timezone(datetime.timedelta(hours=9))),
         NOON.astimezone().replace(tzinfo=None),
         np.datetime64(NOON_NS, "ns"),
-        np.datetime64("2026-11-22T12:00:00.123456"),
-        "2026-11-22T12:00:00.123456Z",
-        "2026-11-22T13:00:00.123456+01:00",
+        np.datetime64("2025-11-22T12:00:00.123456"),
+        "2025-11-22T12:00:00.123456Z",
+        "2025-11-22T13:00:00.123456+01:00",
         str(NOON_NS),
     ],
     ids=repr,

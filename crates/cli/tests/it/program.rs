@@ -49,7 +49,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tapeloop"));
         command.args(arguments).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("HOME", self.folder.path()).env("TZ", "UTC").env("TAPELOOP_HTTP", "off");
-        command.env("TAPELOOP_SOCKET", self.path("agent.sock")).env("XDG_STATE_HOME", self.path("state"));
+        command.env("TAPELOOP_SOCKET", self.path("agent.sock")).env("STATE_DIRECTORY", self.path("state"));
         command
     }
 

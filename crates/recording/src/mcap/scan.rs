@@ -6,6 +6,7 @@
 //! **Invariant:** only a failing source, or something that is no MCAP file at all, is an error.
 
 mod damage;
+mod disguise;
 mod walk;
 mod what;
 

@@ -1,6 +1,6 @@
 //! Reading from the outside: conformance, real recordings, damage, bad input, tapes, exports.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod bad_input;
 mod build;

@@ -51,6 +51,8 @@ struct Recordings {
 struct Named {
     recordings: usize,
     size_bytes: u64,
+    /// Its hash, once a recording of this opening of the tape has read it: recordings that overlap need not read it again.
+    hash: Option<String>,
 }
 
 struct Active {
@@ -316,7 +318,7 @@ impl Captures {
 
     /// Writes RAM segments that recordings want: closed ones whole, open ones from now on as they grow.
     fn write_wanted_ram(&self, tape: &Tape) {
-        for segment in tape.view().buffers.iter().flat_map(|buffer| &buffer.segments) {
+        for segment in tape.ram_segments() {
             let Some(ram) = &segment.meta.ram else { continue };
             let wanted = ram.is_wanted() || self.wants(&segment.meta, segment.correction_ns);
             if !wanted || ram.is_written() {
@@ -343,7 +345,9 @@ impl Captures {
         }
         plan.write_into(&mut manifest);
         for segment in manifest.segments.iter_mut().filter(|segment| segment.hash.is_none()) {
-            let (hash, size_bytes) = self.hash(&segment.key)?;
+            let known = self.state.lock().hash_of(&segment.key);
+            let (hash, size_bytes) = known.map_or_else(|| self.hash(&segment.key), Ok)?;
+            self.state.lock().remember_hash(&segment.key, &hash, size_bytes);
             (segment.hash, segment.size_bytes) = (Some(hash), Some(size_bytes));
         }
         manifest.state = if cut_short { State::CutShort } else { State::Complete };
@@ -422,6 +426,16 @@ impl Recordings {
             if named.recordings == 0 {
                 self.named.remove(&segment.key);
             }
+        }
+    }
+
+    fn hash_of(&self, key: &str) -> Option<(String, u64)> {
+        self.named.get(key).and_then(|named| Some((named.hash.clone()?, named.size_bytes)))
+    }
+
+    fn remember_hash(&mut self, key: &str, hash: &str, size_bytes: u64) {
+        if let Some(named) = self.named.get_mut(key) {
+            (named.hash, named.size_bytes) = (Some(hash.to_owned()), size_bytes);
         }
     }
 }

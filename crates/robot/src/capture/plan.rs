@@ -224,17 +224,20 @@ impl Plan {
             let range = boots.entry(segment.meta.name.boot).or_insert((i64::MAX, i64::MIN));
             *range = (range.0.min(segment.first_ns()), range.1.max(segment.last_ns()));
         }
-        let mut ranges: Vec<(i64, i64)> = boots.into_values().collect();
-        ranges.sort_unstable();
         let end_ns = span.end_ns.min(view.now_ns);
-        let Some((first_ns, _)) = ranges.first() else {
+        let Some(first_ns) = boots.values().map(|(first_ns, _)| *first_ns).min() else {
             return self.miss(None, span.start_ns, end_ns, "not recorded: there is nothing on the tape".to_owned());
         };
         let evicted = view.buffers.iter().any(|buffer| buffer.segments.first().is_some_and(|segment| segment.meta.name.number > 0));
-        if span.start_ns < *first_ns {
+        if span.start_ns < first_ns {
             let reason = if evicted { "expired: the tape begins at" } else { "not recorded: the first message on the tape is of" };
-            self.miss(None, span.start_ns, (*first_ns).min(end_ns), format!("{reason} {}", time::format_time(*first_ns)));
+            self.miss(None, span.start_ns, first_ns.min(end_ns), format!("{reason} {}", time::format_time(first_ns)));
         }
+        // The recorder runs from when it was opened, also while nobody says anything.
+        let now = boots.entry(view.boot).or_insert((view.opened_ns, view.opened_ns));
+        now.0 = now.0.min(view.opened_ns);
+        let mut ranges: Vec<(i64, i64)> = boots.into_values().collect();
+        ranges.sort_unstable();
         let mut until_ns = ranges[0].1;
         for (start_ns, last_ns) in ranges {
             if let Some(gap) = span.intersect(Span::new(until_ns, start_ns)).filter(|gap| gap.end_ns - gap.start_ns >= GAP_NS) {

@@ -200,11 +200,13 @@ impl Index {
 
     /// Returns what to add to a segment's times, because the clock was set later in the same boot.
     pub(crate) fn correction_ns(&self, meta: &SegmentMeta) -> i64 {
-        if meta.file_clock {
-            return 0;
-        }
-        let known = self.boot_offsets.get(&meta.name.boot).copied().unwrap_or(meta.clock_offset_ns);
-        let correction = known.saturating_sub(meta.clock_offset_ns);
+        if meta.file_clock { 0 } else { self.clock_correction_ns(meta.name.boot, meta.clock_offset_ns) }
+    }
+
+    /// Returns what to add to a time of a boot at which UTC was `offset_ns` ahead of the monotonic clock.
+    pub(crate) fn clock_correction_ns(&self, boot: u64, offset_ns: i64) -> i64 {
+        let known = self.boot_offsets.get(&boot).copied().unwrap_or(offset_ns);
+        let correction = known.saturating_sub(offset_ns);
         if correction.saturating_abs() < CLOCK_STEP_NS { 0 } else { correction }
     }
 }

@@ -21,7 +21,7 @@ use super::index::Index;
 use super::keeper::Keeper;
 use super::latched::Latched;
 use super::losses::Losses;
-use super::recovery;
+use super::{recovery, running};
 use super::segment::TopicSets;
 use super::transform::TransformFor;
 use super::upkeep::Upkeep;
@@ -105,6 +105,8 @@ impl Tape {
         let device = config.device.clone().or_else(|| options.device.clone()).unwrap_or_else(|| host.clone());
         let boot = options.boot.map_or_else(random_boot, Ok)?;
         let mut found = look(&*disk, root)?;
+        let opened_ns = options.clock.utc_ns();
+        found.losses.extend(running::crash_loss(&*disk, root, &found.index, opened_ns));
         let index_path = index_path(root);
         if let Err(error) = found.index.save(&*disk, &index_path) {
             // The index is only a shortcut: a read-only disk is refused below, by the first write that matters.
@@ -121,7 +123,8 @@ impl Tape {
                 host,
                 boot,
                 kernel_boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
-                opened_ns: options.clock.utc_ns(),
+                opened_ns,
+                opened_offset_ns: opened_ns.saturating_sub(options.clock.monotonic_ns()),
                 disk,
                 clock: options.clock.clone(),
                 keeper: parts.keeper,
@@ -154,9 +157,12 @@ impl Tape {
         if options.evict {
             tape.inner.remember_config();
         }
+        tape.inner.say_running();
         for loss in found.losses {
             tape.inner.losses.add(loss);
         }
+        // Before anything else, so that the first recording knows of them.
+        tape.inner.tell_losses();
         if found.repaired > 0 || !found.unreadable.is_empty() {
             let message = format!("{} segments were left open and are closed now", found.repaired);
             tape.report_event("recovered", &message, serde_json::json!({ "segments": found.repaired, "unreadable": found.unreadable }));
@@ -184,6 +190,7 @@ impl Tape {
         }
         self.inner.reconfigure(self, config)?;
         self.inner.remember_config();
+        self.inner.say_running();
         Ok(())
     }
 }

@@ -354,7 +354,7 @@ impl Inner {
     }
 
     /// Tells of losses: to the index, to the segments, and on `/tapeloop/losses`.
-    fn tell_losses(&self) {
+    pub(super) fn tell_losses(&self) {
         for loss in self.losses.take() {
             self.index.lock().add_loss(loss.clone());
             let own = loss.topic.as_deref().is_some_and(|topic| topic.starts_with("/tapeloop/"));
@@ -611,7 +611,11 @@ impl Inner {
             }
         }
         let _ = self.index.lock().save(&*self.disk, &super::open::index_path(&self.root));
-        outcome.and(synced).and(self.losses.take_error())
+        let outcome = outcome.and(synced).and(self.losses.take_error());
+        if outcome.is_ok() {
+            self.say_closed();
+        }
+        outcome
     }
 }
 

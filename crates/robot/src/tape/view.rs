@@ -18,7 +18,9 @@ use crate::config::{BufferConfig, LATCHED_BUFFER, Place};
 pub struct View {
     /// What the tape's clock says; ns UTC.
     pub now_ns: Timestamp,
-    /// When the tape was opened; ns UTC.
+    /// This opening of the tape.
+    pub boot: u64,
+    /// When the tape was opened, by a clock that is as right as it is now; ns UTC.
     pub opened_ns: Timestamp,
     /// The buffers, best first; those that are configured no more come last.
     pub buffers: Vec<BufferView>,
@@ -80,6 +82,7 @@ impl Inner {
         let open: Vec<Vec<SegmentMeta>> = active.iter().map(|buffer| self.open_segments(buffer)).collect();
         let space = self.disk.space(&self.root).unwrap_or((0, 0));
         let index = self.index.lock();
+        let opened_ns = self.opened_ns.saturating_add(index.clock_correction_ns(self.boot, self.opened_offset_ns));
         let look = |meta: &Arc<SegmentMeta>| SegmentView { correction_ns: index.correction_ns(meta), meta: meta.clone() };
         let mut buffers: Vec<BufferView> = Vec::new();
         for (buffer, open) in active.iter().zip(open) {
@@ -120,7 +123,8 @@ impl Inner {
         let unwanted = all.filter(|channel| !channel.is_recorded()).map(|channel| channel.spec.topic.clone()).collect();
         View {
             now_ns: self.clock.utc_ns(),
-            opened_ns: self.opened_ns,
+            boot: self.boot,
+            opened_ns,
             buffers,
             latched,
             losses,
@@ -134,6 +138,18 @@ impl Inner {
 }
 
 impl Inner {
+    pub(super) fn ram_segments(&self) -> Vec<SegmentView> {
+        let active = self.buffers.load_full();
+        let open = active.iter().filter(|buffer| buffer.is_ram()).flat_map(|buffer| self.open_segments(buffer));
+        let open: Vec<Arc<SegmentMeta>> = open.map(Arc::new).collect();
+        let index = self.index.lock();
+        let on_disk = |name: &str| active.iter().any(|buffer| *buffer.name == *name && !buffer.is_ram());
+        let closed = index.buffers().filter(|name| !on_disk(name)).flat_map(|name| index.of(name)).filter(|meta| meta.ram.is_some());
+        // One that was closed in between is in both; its place in RAM is the same.
+        let segments = closed.chain(&open);
+        segments.map(|meta| SegmentView { correction_ns: index.correction_ns(meta), meta: meta.clone() }).collect()
+    }
+
     /// Returns what is known of a buffer's open segments that have messages.
     fn open_segments(&self, buffer: &Buffer) -> Vec<SegmentMeta> {
         let lanes = buffer.lanes.lock().clone();

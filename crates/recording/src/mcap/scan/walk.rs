@@ -25,18 +25,15 @@ const LOOSE_LENGTH: u64 = 4 << 20;
 /// How far apart messages of one stretch may be.
 const LOOSE_GAP: u64 = 64 << 10;
 
-/// The largest message that is looked at twice, whether it is one.
-const LARGEST_DISGUISE: usize = 64 << 10;
-
 /// How many bytes a newer version of the format may add behind a chunk's records.
 const PADDING_LIMIT: u64 = 64;
 
 /// Bytes of a chunk's body that surely hold its header.
-const CHUNK_HEADER_LENGTH: usize = 128;
+pub(super) const CHUNK_HEADER_LENGTH: usize = 128;
 
 pub(super) struct Walk<'a> {
     source: &'a dyn ReadAt,
-    window: Window<'a>,
+    pub(super) window: Window<'a>,
     summary: Option<&'a Summary>,
     extra: &'a Definitions,
     /// Chunks that are taken from the summary without a look.
@@ -45,9 +42,9 @@ pub(super) struct Walk<'a> {
     lengths: BTreeMap<u64, u64>,
     decompressor: Decompressor,
     effort: Effort,
-    scan: Scan,
-    damages: Vec<Damage>,
-    at: u64,
+    pub(super) scan: Scan,
+    pub(super) damages: Vec<Damage>,
+    pub(super) at: u64,
     end: u64,
     /// The end of the last record that was checked; records without inner structure behind it may be damage.
     trusted: u64,
@@ -141,17 +138,17 @@ impl<'a> Walk<'a> {
         let Some(end) = self.at.checked_add(PREFIX_LENGTH as u64).and_then(|at| at.checked_add(length)) else {
             return damaged("no record");
         };
+        if kind != opcode::MESSAGE_INDEX {
+            if end <= self.window.length() && self.is_disguised_index(length)? {
+                return self.small(opcode::MESSAGE_INDEX, length, end);
+            }
+            self.miss_indexes();
+        }
         if kind == opcode::CHUNK || self.is_disguised_chunk(length)? {
             return self.chunk(length, end);
         }
         if end > self.window.length() {
             return self.cut(kind, length);
-        }
-        if kind != opcode::MESSAGE_INDEX {
-            if self.is_disguised_index(length)? {
-                return self.small(opcode::MESSAGE_INDEX, length, end);
-            }
-            self.miss_indexes();
         }
         match kind {
             opcode::MESSAGE => self.loose_message(end),
@@ -171,36 +168,6 @@ impl<'a> Walk<'a> {
             }
             0x10.. if resync::plausible(&mut self.window, end)? => Ok(Step::Opaque(end)),
             _ => damaged("no record"),
-        }
-    }
-
-    /// Returns whether a record of another kind has the body of a chunk: then its opcode is damaged and nothing else.
-    fn is_disguised_chunk(&mut self, length: u64) -> Result<bool> {
-        let body = self.window.get(self.at + PREFIX_LENGTH as u64, CHUNK_HEADER_LENGTH)?;
-        let short_name = body.get(28..32).is_some_and(|bytes| bytes[0] <= 32 && bytes[1..] == [0; 3]);
-        Ok(short_name && record::parse_chunk_header(body).is_ok_and(|(header, _)| resync::plausible_chunk(&header, length)))
-    }
-
-    /// Returns whether a record of another kind is the message index that is due here: then its opcode is damaged and nothing else.
-    fn is_disguised_index(&mut self, length: u64) -> Result<bool> {
-        let due = self.scan.chunks.last().is_some_and(|chunk| chunk.offset + chunk.length + chunk.message_index_length == self.at);
-        if !due || length > DEFINITION_LIMIT {
-            return Ok(false);
-        }
-        let body = self.window.get(self.at + PREFIX_LENGTH as u64, length as usize)?.to_vec();
-        Ok(match record::parse_exact(opcode::MESSAGE_INDEX, &body) {
-            Some(Record::MessageIndex { channel_id, entries }) => !entries.is_empty() && self.is_own_index(channel_id, &entries),
-            _ => false,
-        })
-    }
-
-    /// Takes note of a chunk that has indexes for some of its channels only: what came between them and here is missing.
-    fn miss_indexes(&mut self) {
-        let Some(chunk) = self.scan.chunks.last() else { return };
-        let some = (1..chunk.counts.len()).contains(&chunk.message_index_offsets.len());
-        let told = self.damages.last().is_some_and(|damage| damage.to > chunk.offset);
-        if some && !told && chunk.offset + chunk.length + chunk.message_index_length == self.at {
-            self.damages.push(Damage::new(self.at, self.at, format!("message indexes are missing, at byte {}", self.at)));
         }
     }
 
@@ -240,15 +207,6 @@ impl<'a> Walk<'a> {
         Ok(Step::Checked(end))
     }
 
-    /// Returns whether a message index is of the chunk in front of it.
-    fn is_own_index(&self, channel_id: u16, entries: &IndexEntries<'_>) -> bool {
-        let Some(chunk) = self.scan.chunks.last() else { return false };
-        let counted = chunk.counts.get(&channel_id).map_or(0, |(messages, _)| *messages);
-        chunk.offset + chunk.length + chunk.message_index_length == self.at
-            && entries.len() as u64 == counted
-            && entries.clone().all(|(time, at)| chunk.start_ns <= time && time <= chunk.end_ns && at < chunk.uncompressed_size)
-    }
-
     /// Takes a message index: of the chunk in front of it, or of one that damage made unreadable.
     fn message_index(&mut self, channel_id: u16, entries: &IndexEntries<'_>, length: u64) {
         if self.is_own_index(channel_id, entries)
@@ -278,16 +236,6 @@ impl<'a> Walk<'a> {
             return Ok(true);
         }
         Ok(believable && self.find_next()?.is_none_or(|next| next >= end))
-    }
-
-    /// Returns whether a message has the body of a definition or of metadata: then its opcode is damaged.
-    fn is_disguised_definition(&mut self, end: u64) -> Result<bool> {
-        let length = (end - self.at) as usize - PREFIX_LENGTH;
-        if length > LARGEST_DISGUISE {
-            return Ok(false);
-        }
-        let body = self.window.get(self.at + PREFIX_LENGTH as u64, length)?;
-        Ok([opcode::SCHEMA, opcode::CHANNEL, opcode::METADATA].iter().any(|kind| record::parse_exact(*kind, body).is_some()))
     }
 
     fn loose_message(&mut self, end: u64) -> Result<Step> {

@@ -169,10 +169,9 @@ impl Outbox {
 
     /// Counts a message that could not be delivered.
     pub(super) fn lose(&mut self, head: &EntryHead, reason: &'static str) {
-        if let Some(known) = self.channels.get_mut(head.channel as usize) {
-            if known.lose(head.log_time_ns, head.payload_bytes, reason) {
-                self.lossy.push(head.channel);
-            }
+        let known = self.channels.get_mut(head.channel as usize);
+        if known.is_some_and(|known| known.lose(head.log_time_ns, head.payload_bytes, reason)) {
+            self.lossy.push(head.channel);
         }
     }
 
