@@ -14,6 +14,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
 MATURIN := $(abspath $(VENV)/bin/maturin)
+# A test that hangs ends the run, and shows where every thread is.
+PYTEST_FLAGS := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -65,7 +67,7 @@ python-check: python
 # End-to-end tests run the programs that `cargo build` left behind.
 python-test: python
 	cargo build --workspace --bins
-	TAPELOOP_BIN_DIR="$(CARGO_TARGET_DIR)/debug" $(PYTHON) -m pytest python/tapeloop $(wildcard tests/e2e)
+	TAPELOOP_BIN_DIR="$(CARGO_TARGET_DIR)/debug" $(PYTHON) -m pytest $(PYTEST_FLAGS) python/tapeloop $(wildcard tests/e2e)
 
 # The wheel of the development profile in .venv; the release one costs minutes more and tests nothing else.
 python: $(VENV)/.ready

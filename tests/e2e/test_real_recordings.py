@@ -48,7 +48,9 @@ def test_real_recordings_are_kept_and_exported_exactly_at_real_speed(tmp_path: P
     for name, agent in agents.items():
         assert agent.wait(timeout=180) == 0, name
     for name, file in files.items():
-        report = json.loads(run("save", "--data", tmp_path / name, "--before", "10 min", "--why", "all of it", "--json"))
+        report = json.loads(
+            run("save", "--data", tmp_path / name, "--before", "10 min", "--why", "all of it", "--json")
+        )
         assert report["state"] == "complete"
         assert sum(kept["messages"] for kept in report["kept"]) >= sum(messages(file).values())
         out = tmp_path / f"{name}.mcap"

@@ -44,6 +44,7 @@ use self::allowance::Allowance;
 use self::clients::Clients;
 use self::events::Events;
 use self::http::HttpServer;
+use self::memory::PayloadPool;
 use self::reload::ConfigFile;
 use self::server::Server;
 use self::socket::Socket;
@@ -57,6 +58,8 @@ use crate::{Leave, OpenOptions, Tape, places};
 pub const DEFAULT_HTTP: &str = "127.0.0.1:8621";
 /// How much memory large messages that are still arriving may take together.
 pub const ARRIVING_LIMIT: usize = 512 << 20;
+/// How much memory of payloads that are gone is kept for the next ones.
+pub const IDLE_PAYLOAD_LIMIT: usize = 24 << 20;
 /// How often the configuration file is looked at.
 pub const CONFIG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -125,6 +128,7 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     clients: Clients,
     events: Events,
+    payloads: Arc<PayloadPool>,
     allowance: Arc<Allowance>,
     about: About,
     stop: StopFlag,
@@ -155,7 +159,7 @@ pub struct Agent {
 /// What kept it from starting; what the drive met; what the last writes met.
 pub fn run(options: AgentOptions) -> Result<()> {
     let leave = options.leave;
-    memory::share_heaps();
+    memory::keep_large_blocks_apart();
     raise_file_limit();
     let mut agent = Agent::start(options)?;
     let signals = agent.listen_to_signals()?;
@@ -203,6 +207,7 @@ impl Agent {
             tape,
             clock,
             clients: Clients::default(),
+            payloads: PayloadPool::new(IDLE_PAYLOAD_LIMIT),
             allowance: Allowance::new(ARRIVING_LIMIT),
             about,
             stop: StopFlag::default(),

@@ -311,7 +311,7 @@ impl Disk for Mount {
         if !files.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        if std::env::var_os("SIM_BT").is_some() { eprintln!("RM {} {}", path.display(), std::backtrace::Backtrace::force_capture()); }
+
         files.retire(path, false);
         files.change(NameChange::Remove { path: path.to_owned() });
         Ok(())

@@ -36,7 +36,7 @@ pub(crate) fn serve(agent: &Arc<Shared>, stream: UnixStream) {
     widen(&stream);
     let stream = Arc::new(stream);
     let entry = |name: String| Arc::new(ClientEntry::new(name, peer, agent.clock.utc_ns(), stream.clone()));
-    let mut reader = FrameReader::new(stream.clone(), Side::Client, agent.allowance.clone(), agent.clock.clone());
+    let mut reader = FrameReader::new(stream.clone(), Side::Client, agent.payloads.clone(), agent.allowance.clone(), agent.clock.clone());
     let hello = match greet(agent, &mut reader) {
         Ok(Some(hello)) => hello,
         Ok(None) => return,

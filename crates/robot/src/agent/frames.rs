@@ -1,6 +1,6 @@
 //! Reads frames from a stream: small ones in place, large ones straight into the memory they stay in.
 //!
-//! **Invariant:** memory grows with the bytes that arrived, never with a length that somebody claims.
+//! **Invariant:** what memory is taken grows with the bytes that arrived, never with a length that somebody claims.
 
 use std::io;
 use std::sync::Arc;
@@ -10,13 +10,14 @@ use bytes::Bytes;
 use recording::{Error, Result};
 
 use super::allowance::Allowance;
+use super::memory::{Block, PayloadPool};
 use super::protocol::{BATCH_LIMIT, ENTRY_BYTES, EntryHead, FrameKind, HEADER_BYTES, Header, Side};
 use super::stream::Source;
 use crate::clock::Clock;
 
 /// How much is read at once.
 const READ_BUFFER: usize = 256 << 10;
-/// As much room a body gets before its bytes arrive; beyond it, room doubles as they do.
+/// As much new memory a body gets before its bytes arrive; beyond it, that doubles as they do.
 const FIRST_ROOM: usize = 4 << 20;
 /// How long a body larger than [`FIRST_ROOM`] may take to arrive, and to wait for memory: it holds what others may need.
 const LARGE_BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +26,7 @@ const LARGE_BODY_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct FrameReader<S> {
     source: S,
     sender: Side,
+    pool: Arc<PayloadPool>,
     allowance: Arc<Allowance>,
     clock: Arc<dyn Clock>,
     buffer: Box<[u8]>,
@@ -40,15 +42,15 @@ pub(crate) enum Frame<'a> {
     /// Its body.
     Small(FrameKind, &'a [u8]),
     /// Its body, which was too long for the buffer.
-    Large(FrameKind, Vec<u8>),
+    Large(FrameKind, Bytes),
     /// A message that has a frame of its own.
     Message(EntryHead, Bytes),
 }
 
 impl<S: Source> FrameReader<S> {
-    pub(crate) fn new(source: S, sender: Side, allowance: Arc<Allowance>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(source: S, sender: Side, pool: Arc<PayloadPool>, allowance: Arc<Allowance>, clock: Arc<dyn Clock>) -> Self {
         let buffer = vec![0; READ_BUFFER].into_boxed_slice();
-        Self { source, sender, allowance, clock, buffer, start: 0, end: 0, large_ahead: false }
+        Self { source, sender, pool, allowance, clock, buffer, start: 0, end: 0, large_ahead: false }
     }
 
     /// Returns the source.
@@ -72,11 +74,11 @@ impl<S: Source> FrameReader<S> {
             let head = EntryHead::parse_single(self.ahead(), body_bytes)?;
             self.start += ENTRY_BYTES;
             self.large_ahead = true;
-            return Ok(Some(Frame::Message(head, self.body(head.payload_bytes)?.into())));
+            return Ok(Some(Frame::Message(head, self.body(head.payload_bytes)?.into_bytes())));
         }
         if HEADER_BYTES + body_bytes > self.buffer.len() {
             self.start += HEADER_BYTES;
-            return Ok(Some(Frame::Large(kind, self.body(body_bytes)?)));
+            return Ok(Some(Frame::Large(kind, self.body(body_bytes)?.into_bytes())));
         }
         self.large_ahead &= kind != FrameKind::Log;
         self.fill(HEADER_BYTES + body_bytes)?;
@@ -116,55 +118,48 @@ impl<S: Source> FrameReader<S> {
     }
 
     /// Reads a body of `length` bytes into memory of its own.
-    fn body(&mut self, length: usize) -> Result<Vec<u8>> {
+    fn body(&mut self, length: usize) -> Result<Block> {
+        let mut body = self.pool.take(length, FIRST_ROOM);
         let buffered = length.min(self.end - self.start);
-        let mut body = Vec::new();
-        reserve(&mut body, length.min(FIRST_ROOM))?;
-        body.extend_from_slice(&self.buffer[self.start..self.start + buffered]);
+        body.memory()[..buffered].copy_from_slice(&self.buffer[self.start..self.start + buffered]);
         self.start += buffered;
-        if length <= FIRST_ROOM {
-            self.append(&mut body, length)?;
+        let mut filled = buffered;
+        self.fill_block(&mut body, &mut filled)?;
+        if filled == length {
             return Ok(body);
         }
         let began_ns = self.clock.monotonic_ns();
         let mut held = self.allowance.hold();
         self.source.limit_wait(Some(LARGE_BODY_PATIENCE)).map_err(broken)?;
-        let mut room = FIRST_ROOM;
-        loop {
-            self.append(&mut body, room)?;
-            if room == length {
-                break;
-            }
+        while filled < length {
             let waited = Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(began_ns).max(0) as u64);
             let left = LARGE_BODY_PATIENCE.saturating_sub(waited);
-            let next = length.min(room * 2);
-            if left.is_zero() || !held.grow(next - room, left) {
+            let room = length.min(2 * body.room());
+            if left.is_zero() || !held.grow(room - body.room(), left) {
                 let seconds = LARGE_BODY_PATIENCE.as_secs();
                 return Err(Error::unavailable(format!("a message of {length} bytes did not arrive within {seconds} s")));
             }
-            reserve(&mut body, next - room)?;
-            room = next;
+            if !body.grow(room) {
+                return Err(Error::unavailable(format!("no memory for a message of {length} bytes")));
+            }
+            self.fill_block(&mut body, &mut filled)?;
         }
         self.source.limit_wait(None).map_err(broken)?;
         Ok(body)
     }
 
-    /// Reads until `body` has `length` bytes, for which it has room.
-    fn append(&mut self, body: &mut Vec<u8>, length: usize) -> Result<()> {
-        while body.len() < length {
-            match self.source.append(body, length - body.len()) {
+    /// Reads until the room there is so far is filled.
+    fn fill_block(&mut self, body: &mut Block, filled: &mut usize) -> Result<()> {
+        while *filled < body.room() {
+            match self.source.read_all(&mut body.memory()[*filled..]) {
                 Ok(0) => return Err(ends_within_a_frame()),
-                Ok(_) => {}
+                Ok(read) => *filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(error)),
             }
         }
         Ok(())
     }
-}
-
-fn reserve(body: &mut Vec<u8>, bytes: usize) -> Result<()> {
-    body.try_reserve_exact(bytes).map_err(|error| Error::unavailable(format!("no memory for a message of {bytes} bytes")).caused_by(error))
 }
 
 fn ends_within_a_frame() -> Error {

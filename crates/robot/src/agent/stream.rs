@@ -88,8 +88,8 @@ pub(crate) trait Source {
     /// Reads what there is into `buffer`, waiting for the first byte; 0 is the end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Appends up to `limit` bytes to `buffer`, which has room for them, waiting for all of them; 0 is the end.
-    fn append(&mut self, buffer: &mut Vec<u8>, limit: usize) -> io::Result<usize>;
+    /// Fills `buffer`, waiting for all of it; fewer bytes at a time limit, 0 only at the end.
+    fn read_all(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Sets how long a read may wait; `None` is for ever.
     fn limit_wait(&self, patience: Option<Duration>) -> io::Result<()>;
@@ -100,17 +100,9 @@ impl Source for Arc<UnixStream> {
         Read::read(&mut &**self, buffer)
     }
 
-    fn append(&mut self, buffer: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
-        // `spare_capacity` reads as much as there is room for, which must not be more than what belongs to this message.
-        if buffer.capacity() - buffer.len() == limit {
-            let (_, count) = recv(&**self, rustix::buffer::spare_capacity(buffer), RecvFlags::WAITALL)?;
-            return Ok(count);
-        }
-        let filled = buffer.len();
-        buffer.resize(filled + limit, 0);
-        let count = Read::read(&mut &**self, &mut buffer[filled..]);
-        buffer.truncate(filled + count.as_ref().copied().unwrap_or(0));
-        count
+    fn read_all(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (count, _) = recv(&**self, buffer, RecvFlags::WAITALL)?;
+        Ok(count)
     }
 
     fn limit_wait(&self, patience: Option<Duration>) -> io::Result<()> {

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use bytes::Bytes;
 use recording::manifest::{Manifest, SegmentRef};
+use recording::mcap::block::Block;
+use recording::mcap::decompress::Decompressor;
 use recording::mcap::definitions::Definitions;
 use recording::mcap::scan::{self, Scan};
-use recording::mcap::write::PREFIX_LENGTH;
-use recording::mcap::{decompress, linear, record};
+use recording::mcap::linear;
 use recording::source::ReadAt;
 use recording::{Error, Result, Span};
 
@@ -76,21 +76,15 @@ fn count_messages(
 ) -> Result<()> {
     let wanted: HashMap<u16, (&str, Vec<Span>)> =
         channels.iter().filter_map(|id| scan.topics.get(id).map(|topic| (*id, (topic.name.as_str(), spans(&topic.name))))).collect();
+    let mut decompressor = Decompressor::default();
     let mut places = Vec::new();
-    for chunk in &scan.chunks {
-        let holds_any = chunk.message_index_offsets.is_empty() || channels.iter().any(|id| chunk.message_index_offsets.contains_key(id));
-        if !holds_any {
+    for block in Block::of_scan(scan) {
+        if block.channels.as_ref().is_some_and(|ids| !ids.iter().any(|id| wanted.contains_key(id))) {
             continue;
         }
-        let failed = |error| Error::io("cannot read a chunk", error);
-        let mut bytes = vec![0; chunk.length as usize];
-        let count = source.read_full_at(chunk.offset, &mut bytes).map_err(failed)?;
-        bytes.truncate(count);
-        let body = Bytes::from(bytes).slice(PREFIX_LENGTH.min(count)..);
-        let Ok((header, at)) = record::parse_chunk_header(&body) else { continue };
-        let records = decompress::prefix(&header, body.slice(at..));
+        let Ok(records) = block.load(source, &mut decompressor)? else { continue };
         places.clear();
-        linear::find(&records, 0, &mut Definitions::default(), &mut places, |id, _| channels.contains(&id));
+        linear::find(&records, 0, &mut Definitions::default(), &mut places, |id, _| wanted.contains_key(&id));
         for place in &places {
             let Some((topic, spans)) = wanted.get(&place.channel_id) else { continue };
             let time_ns = (place.log_time_ns as i64).saturating_add(correction_ns);

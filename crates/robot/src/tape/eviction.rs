@@ -70,6 +70,7 @@ mod tests {
             end_ns: number as i64 * 10 + 9,
             size_bytes,
             clock_offset_ns: 0,
+            born_monotonic_ns: Some(0),
             file_clock: false,
             heavy,
             ram: None,

@@ -24,7 +24,8 @@ pub(crate) const CLOCK_STEP_NS: i64 = 50_000_000;
 #[derive(Default)]
 pub(crate) struct Index {
     segments: HashMap<Arc<str>, BTreeMap<u64, Arc<SegmentMeta>>>,
-    boot_offsets: HashMap<u64, i64>,
+    /// UTC minus monotonic time of each boot, with the monotonic time from which on that is known.
+    boot_offsets: HashMap<u64, (i64, i64)>,
     losses: VecDeque<Loss>,
     file: Option<IndexFile>,
 }
@@ -56,6 +57,8 @@ struct SegmentLine {
     end_ns: i64,
     size_bytes: u64,
     clock_offset_ns: i64,
+    #[serde(default)]
+    born_monotonic_ns: Option<i64>,
     #[serde(default)]
     file_clock: bool,
     #[serde(default)]
@@ -130,7 +133,11 @@ impl Index {
     /// Adds a closed segment without telling the file.
     pub(crate) fn put(&mut self, meta: Arc<SegmentMeta>) {
         if !meta.file_clock && meta.latched_since_ns.is_none() {
-            self.boot_offsets.insert(meta.name.boot, meta.clock_offset_ns);
+            // The newest one counts, in whatever order segments are found, or are closed.
+            let newest = |born_ns: &i64| self.boot_offsets.get(&meta.name.boot).is_none_or(|(known_ns, _)| born_ns >= known_ns);
+            if let Some(born_ns) = meta.born_monotonic_ns.filter(newest) {
+                self.boot_offsets.insert(meta.name.boot, (born_ns, meta.clock_offset_ns));
+            }
         }
         self.segments.entry(meta.name.buffer.as_str().into()).or_default().insert(meta.name.number, meta);
     }
@@ -193,9 +200,24 @@ impl Index {
         self.segments.values().flat_map(BTreeMap::values)
     }
 
-    /// Says how far UTC is ahead of the monotonic clock in a boot, as far as is known now.
-    pub(crate) fn set_boot_offset(&mut self, boot: u64, offset_ns: i64) {
-        self.boot_offsets.insert(boot, offset_ns);
+    /// Says how far UTC is ahead of the monotonic clock in a boot, as far as is known at `monotonic_ns`.
+    pub(crate) fn set_boot_offset(&mut self, boot: u64, monotonic_ns: i64, offset_ns: i64) {
+        self.boot_offsets.insert(boot, (monotonic_ns, offset_ns));
+    }
+
+    /// Gives segments whose own clock is not known that of the segment of their boot which is nearest to them in time.
+    pub(crate) fn guess_clocks(&mut self) {
+        let all = || self.segments.values().flat_map(BTreeMap::values);
+        let known: Vec<(u64, i64, i64)> = all()
+            .filter(|meta| meta.born_monotonic_ns.is_some() && meta.start_ns <= meta.end_ns)
+            .map(|meta| (meta.name.boot, meta.start_ns, meta.clock_offset_ns))
+            .collect();
+        for meta in self.segments.values_mut().flat_map(BTreeMap::values_mut).filter(|meta| meta.born_monotonic_ns.is_none()) {
+            let own = known.iter().filter(|(boot, ..)| *boot == meta.name.boot);
+            if let Some((_, _, offset_ns)) = own.min_by_key(|(_, start_ns, _)| start_ns.abs_diff(meta.start_ns)) {
+                *meta = Arc::new(SegmentMeta { clock_offset_ns: *offset_ns, ..(**meta).clone() });
+            }
+        }
     }
 
     /// Returns what to add to a segment's times, because the clock was set later in the same boot.
@@ -205,7 +227,7 @@ impl Index {
 
     /// Returns what to add to a time of a boot at which UTC was `offset_ns` ahead of the monotonic clock.
     pub(crate) fn clock_correction_ns(&self, boot: u64, offset_ns: i64) -> i64 {
-        let known = self.boot_offsets.get(&boot).copied().unwrap_or(offset_ns);
+        let known = self.boot_offsets.get(&boot).map_or(offset_ns, |(_, offset_ns)| *offset_ns);
         let correction = known.saturating_sub(offset_ns);
         if correction.saturating_abs() < CLOCK_STEP_NS { 0 } else { correction }
     }
@@ -253,6 +275,7 @@ fn push_segment(text: &mut Vec<u8>, sets: &mut Written, meta: &SegmentMeta) -> u
             end_ns: meta.end_ns,
             size_bytes: meta.size_bytes,
             clock_offset_ns: meta.clock_offset_ns,
+            born_monotonic_ns: meta.born_monotonic_ns,
             file_clock: meta.file_clock,
             heavy: meta.heavy,
             latched_since_ns: meta.latched_since_ns,
@@ -271,6 +294,7 @@ impl SegmentLine {
             end_ns: self.end_ns,
             size_bytes: self.size_bytes,
             clock_offset_ns: self.clock_offset_ns,
+            born_monotonic_ns: self.born_monotonic_ns,
             file_clock: self.file_clock,
             heavy: self.heavy,
             ram: None,

@@ -130,6 +130,7 @@ impl OpenSegment {
             end_ns: i64::MIN,
             size_bytes: start.len() as u64,
             clock_offset_ns: birth.utc_ns.saturating_sub(birth.monotonic_ns),
+            born_monotonic_ns: Some(birth.monotonic_ns),
             file_clock: birth.file_clock,
             heavy: birth.heavy,
             ram: birth.in_ram.then(Arc::default),

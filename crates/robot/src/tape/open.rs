@@ -270,6 +270,7 @@ fn look(disk: &dyn Disk, root: &Path) -> Result<Found> {
             }
         }
     }
+    found.index.guess_clocks();
     Ok(found)
 }
 

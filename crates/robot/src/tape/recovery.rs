@@ -24,6 +24,7 @@ use recording::{Error, Kind, Loss, Result};
 use super::disk::{Disk, DiskFile};
 use super::lane::{SEGMENT_FORMAT, end_metadata};
 use super::segment::{SegmentMeta, TopicSets};
+use crate::config::LATCHED_BUFFER;
 
 /// A segment that was looked at.
 pub(crate) struct Recovered {
@@ -92,6 +93,7 @@ fn lost_whole(scan: Scan, key: &str, name: SegmentName, sets: &mut TopicSets) ->
         end_ns: i64::MIN,
         size_bytes: 0,
         clock_offset_ns: 0,
+        born_monotonic_ns: None,
         file_clock: false,
         heavy: false,
         ram: None,
@@ -115,6 +117,7 @@ fn meta_of(scan: &Scan, key: &str, name: SegmentName, size_bytes: u64, sets: &mu
     } else {
         counts.keys().copied().collect()
     };
+    let clock = clock_of(&said).or_else(|| clock_of(scan.metadata("tapeloop.end")?));
     let topics = ids.iter().filter_map(|id| scan.topics.get(id)).map(|topic| Arc::from(topic.name.as_str())).collect();
     Ok(SegmentMeta {
         key: key.into(),
@@ -123,13 +126,19 @@ fn meta_of(scan: &Scan, key: &str, name: SegmentName, size_bytes: u64, sets: &mu
         start_ns: scan.chunks.iter().map(|chunk| chunk.start_ns as i64).min().unwrap_or(i64::MAX),
         end_ns: scan.chunks.iter().map(|chunk| chunk.end_ns as i64).max().unwrap_or(i64::MIN),
         size_bytes,
-        clock_offset_ns: number("clock_utc_ns").unwrap_or(0).saturating_sub(number("clock_monotonic_ns").unwrap_or(0)),
+        clock_offset_ns: clock.map_or(0, |(utc_ns, monotonic_ns)| utc_ns.saturating_sub(monotonic_ns)),
+        born_monotonic_ns: clock.map(|(_, monotonic_ns)| monotonic_ns),
         file_clock: said.get("clock").is_some_and(|clock| clock == "file"),
         heavy: said.get("heavy").is_some_and(|heavy| heavy == "true"),
         ram: None,
         latched_since_ns: number("latched_since_ns"),
         closed: true,
     })
+}
+
+/// Returns what UTC and the monotonic clock were, as a metadata record says.
+fn clock_of(said: &BTreeMap<String, String>) -> Option<(i64, i64)> {
+    said.get("clock_utc_ns")?.parse().ok().zip(said.get("clock_monotonic_ns")?.parse().ok())
 }
 
 /// Returns whether the file can be ended where its last good record ends, so that any reader reads it.
@@ -173,10 +182,7 @@ fn rewrite(disk: &dyn Disk, path: &Path, source: &dyn ReadAt, scan: &Scan, losse
     let mut file = disk.create(&temporary)?;
     let mut start = Vec::new();
     let mut writer = SegmentWriter::begin(&mut start, "");
-    let mut said = scan.metadata("tapeloop.segment").cloned().unwrap_or_default();
-    if let Some(first) = scan.chunks.first().filter(|_| !said.contains_key("first_append_sequence")) {
-        said.insert("first_append_sequence".into(), first.first_sequence.to_string());
-    }
+    let said = scan.metadata("tapeloop.segment").cloned().unwrap_or_else(|| said_by_name(path, scan));
     writer.metadata(&mut start, "tapeloop.segment", &said);
     for definition in definitions_of(scan) {
         writer.define(&mut start, &definition);
@@ -193,6 +199,23 @@ fn rewrite(disk: &dyn Disk, path: &Path, source: &dyn ReadAt, scan: &Scan, losse
     disk.rename(&temporary, path)?;
     disk.sync_folder(path.parent().expect("a key has a folder"))?;
     Ok(writer.size())
+}
+
+/// Returns what a segment's name tells of it, where its own words are damaged.
+fn said_by_name(path: &Path, scan: &Scan) -> BTreeMap<String, String> {
+    let name = path.file_name().and_then(|name| SegmentName::parse(name.to_str()?)).expect("only files with such a name are recovered");
+    let first = scan.chunks.first().expect("it is called for files with chunks").first_sequence;
+    let mut said = BTreeMap::from([
+        ("format".to_owned(), SEGMENT_FORMAT.to_string()),
+        ("boot".to_owned(), format!("{:012x}", name.boot)),
+        ("first_append_sequence".to_owned(), first.to_string()),
+        ("number".to_owned(), name.number.to_string()),
+    ]);
+    if name.buffer == LATCHED_BUFFER {
+        said.insert("latched".to_owned(), "true".to_owned());
+    }
+    said.extend([("host".to_owned(), name.host), ("buffer".to_owned(), name.buffer)]);
+    said
 }
 
 fn append_end(

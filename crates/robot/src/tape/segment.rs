@@ -31,6 +31,8 @@ pub struct SegmentMeta {
     pub size_bytes: u64,
     /// UTC minus monotonic time when it was recorded; ns. With the boot's last one it says how wrong the clock was.
     pub clock_offset_ns: i64,
+    /// When it began, by the monotonic clock of its boot; ns. `None` where what it says of its clock is damaged.
+    pub born_monotonic_ns: Option<i64>,
     /// Whether its times are those of a file that was played.
     pub file_clock: bool,
     /// Whether it holds one busy topic alone.

@@ -340,7 +340,7 @@ impl Inner {
         if step_ns.saturating_abs() < CLOCK_STEP_NS {
             return;
         }
-        self.index.lock().set_boot_offset(self.boot, offset_ns);
+        self.index.lock().set_boot_offset(self.boot, now_ns, offset_ns);
         for buffer in self.buffers.load().iter() {
             let gate = self.seal(buffer);
             for lane in buffer.lanes.lock().clone() {

@@ -11,6 +11,7 @@ use recording::{Error, Kind, Result};
 use super::line::{Away, Line, Link, State, Up};
 use crate::agent::allowance::Allowance;
 use crate::agent::frames::{Frame, FrameReader};
+use crate::agent::memory::PayloadPool;
 use crate::agent::protocol::{EntryHead, FrameKind, Hello, REPLY_LIMIT, Refusal, Side, VERSION, Welcome, frame, from_json};
 use crate::agent::stream::{Source, connect_to, send};
 
@@ -56,7 +57,8 @@ impl Line {
         // An agent that turns this client away may have closed its end already; what it said stands to be read all the same.
         let hello = frame(FrameKind::Hello, &hello.encode());
         let sent = send(&stream, &[&hello], &mut 0, &*self.clock, self.patience).map_err(broken);
-        let mut reader = FrameReader::new(stream.clone(), Side::Agent, Allowance::new(REPLY_LIMIT), self.clock.clone());
+        let mut reader =
+            FrameReader::new(stream.clone(), Side::Agent, PayloadPool::new(0), Allowance::new(REPLY_LIMIT), self.clock.clone());
         stream.limit_wait(Some(HELLO_PATIENCE)).map_err(broken)?;
         let welcome = match reader.next()? {
             Some(Frame::Small(FrameKind::Welcome, body)) => Welcome::parse(body)?,
