@@ -48,7 +48,7 @@ rust-check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
 	cargo run --quiet --package tapeloop-tidy
-	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
+	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --quiet
 
 rust-test:
 	if cargo nextest --version >/dev/null 2>&1; then \

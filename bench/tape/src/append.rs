@@ -22,8 +22,6 @@ use crate::payload::payloads;
 
 /// How often `--sync` syncs; the tape's own step for a durability of 1 s.
 const SYNC_NS: i64 = 500_000_000;
-/// How many different payloads there are.
-const PAYLOADS: usize = 64;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -61,10 +59,10 @@ pub(crate) fn tape(arguments: &Arguments) -> Result<Value> {
     let tape = Tape::open(data, Config::parse(&config, "bench")?, OpenOptions::default())?;
     let channels: Vec<Arc<Channel>> =
         (0..*topics).map(|i| tape.channel(spec(&format!("/bench/topic_{i}")))).collect::<robot::Result<_>>()?;
-    let payloads = payloads(PAYLOADS, *size);
+    let payloads = payloads(*size);
     let start = Moment::now();
     for i in 0..*messages {
-        tape.append(&channels[i % topics], Payload::Slice(&payloads[i % PAYLOADS]), Times::default())?;
+        tape.append(&channels[i % topics], Payload::Slice(&payloads[i % payloads.len()]), Times::default())?;
     }
     let accepted_seconds = start.seconds();
     tape.flush()?;
@@ -96,13 +94,13 @@ pub(crate) fn mcap(arguments: &Arguments) -> Result<Value> {
         let schema = writer.add_schema("Bench", "jsonschema", b"{\"type\":\"object\"}")?;
         channels.push(writer.add_channel(schema, &format!("/bench/topic_{i}"), "json", &Default::default())?);
     }
-    let payloads = payloads(PAYLOADS, *size);
+    let payloads = payloads(*size);
     let start = Moment::now();
     let mut synced_ns = SystemClock.monotonic_ns();
     for i in 0..*messages {
         let now_ns = SystemClock.utc_ns() as u64;
         let header = MessageHeader { channel_id: channels[i % topics], sequence: i as u32, log_time: now_ns, publish_time: now_ns };
-        writer.write_to_known_channel(&header, &payloads[i % PAYLOADS])?;
+        writer.write_to_known_channel(&header, &payloads[i % payloads.len()])?;
         if *sync && i % 4096 == 0 && SystemClock.monotonic_ns() - synced_ns >= SYNC_NS {
             synced_ns = SystemClock.monotonic_ns();
             writer.flush()?;

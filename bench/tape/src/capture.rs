@@ -20,7 +20,6 @@ use crate::payload::payloads;
 
 const SECOND_NS: i64 = 1_000_000_000;
 const FRAME_BYTES: usize = 1 << 20;
-const PAYLOADS: usize = 16;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -42,13 +41,13 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Value> {
     let config = Config::parse("[[buffer]]\nname = 'all'\ndisk = { size = '8 GB' }\ncompression = 'none'\n", "bench")?;
     let tape = Tape::open(&arguments.data, config, OpenOptions::default())?;
-    let frames = payloads(PAYLOADS, FRAME_BYTES);
+    let frames = payloads(FRAME_BYTES);
     let channel = tape.channel(spec("/bench/frames"))?;
     let begun_ns = SystemClock.utc_ns() - 60 * SECOND_NS;
     for i in 0..arguments.mebibytes {
         let at_ns = begun_ns + (i as i64) * 60 * SECOND_NS / arguments.mebibytes as i64;
         let times = Times { log_time_ns: Some(at_ns), publish_time_ns: None };
-        tape.append(&channel, Payload::Slice(&frames[i % PAYLOADS]), times)?;
+        tape.append(&channel, Payload::Slice(&frames[i % frames.len()]), times)?;
     }
     tape.flush()?;
     let ended = Arc::new(AtomicBool::new(false));
@@ -61,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value> {
                 if ended.load(Ordering::Relaxed) {
                     break;
                 }
-                tape.append(&channel, Payload::Slice(&frames[i % PAYLOADS]), Times::default())?;
+                tape.append(&channel, Payload::Slice(&frames[i % frames.len()]), Times::default())?;
                 due_ns += period_ns;
                 sleep_until(due_ns);
             }

@@ -13,8 +13,6 @@ use crate::append::spec;
 use crate::measure::Moment;
 use crate::payload::payloads;
 
-const PAYLOADS: usize = 16;
-
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The agent's socket.
@@ -34,11 +32,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value> {
     let Arguments { socket, messages, size, topics } = arguments;
     let client = Client::connect(socket, "bench")?;
     let channels: Vec<_> = (0..*topics).map(|i| client.channel(spec(&format!("/bench/topic_{i}")))).collect::<robot::Result<_>>()?;
-    let payloads = payloads(PAYLOADS, *size);
+    let payloads = payloads(*size);
     client.flush()?;
     let start = Moment::now();
     for i in 0..*messages {
-        channels[i % topics].log(Payload::Slice(&payloads[i % PAYLOADS]), Times::default())?;
+        channels[i % topics].log(Payload::Slice(&payloads[i % payloads.len()]), Times::default())?;
     }
     let accepted_seconds = start.seconds();
     client.flush()?;

@@ -18,8 +18,6 @@ use crate::measure::{Moment, forget_peak, peak_rss, rss, sleep_until};
 use crate::payload::payloads;
 
 const SECOND_NS: i64 = 1_000_000_000;
-/// How many different payloads a stream has.
-const PAYLOADS: usize = 16;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -67,7 +65,7 @@ struct Produced {
 pub(crate) fn run(arguments: &Arguments) -> Result<Value> {
     let config = Config::parse(&arguments.config, "bench")?;
     let streams: Vec<Stream> = arguments.streams.iter().map(|text| parse(text, arguments.share)).collect::<Result<_>>()?;
-    let prepared: Vec<(Stream, Vec<Bytes>)> = streams.iter().map(|stream| (*stream, payloads(PAYLOADS, stream.bytes))).collect();
+    let prepared: Vec<(Stream, Vec<Bytes>)> = streams.iter().map(|stream| (*stream, payloads(stream.bytes))).collect();
     let tape = Tape::open(&arguments.data, config, OpenOptions::default())?;
     // What the payloads and the program itself take is not the tape's.
     forget_peak();

@@ -4,8 +4,12 @@
 
 use bytes::Bytes;
 
-/// Returns `count` different payloads of `size` bytes; every other eight bytes of them are noise.
-pub(crate) fn payloads(count: usize, size: usize) -> Vec<Bytes> {
+/// How many bytes of different payloads there are: more than a chunk has, so that none of them repeats in it.
+const TOTAL_BYTES: usize = 4 << 20;
+
+/// Returns different payloads of `size` bytes; every other eight bytes of them are noise.
+pub(crate) fn payloads(size: usize) -> Vec<Bytes> {
+    let count = (TOTAL_BYTES / size.max(1)).clamp(4, 1 << 16);
     (0..count as u64).map(|seed| Bytes::from(payload(seed, size))).collect()
 }
 

@@ -125,14 +125,9 @@ pub(crate) fn resolve(wanted: &Path, whom: &Whom) -> anyhow::Result<PathBuf> {
         if let Some((path, _)) = recordings(&folder)?.find(id)? {
             return Ok(path.clone());
         }
-        if let Recorder::Folder(folder) = &recorder {
-            if !is_tape(folder) {
-                let nothing = format!(
-                    "there is no file or folder '{shown}', nor a tape in {} that could have a recording of that name",
-                    folder.display()
-                );
-                return Err(Error::not_found(format!("{nothing} (--data names another)")).into());
-            }
+        if !is_tape(&folder) {
+            let nothing = format!("there is no file or folder '{shown}', nor a tape in {}", folder.display());
+            return Err(Error::not_found(format!("{nothing} that could have a recording of that name (--data names another)")).into());
         }
     }
     Err(Error::not_found(format!(

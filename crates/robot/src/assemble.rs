@@ -70,7 +70,7 @@ impl Tape {
     /// # Errors
     /// `NotFound` without such a recording.
     pub fn recording(&self, id: &str) -> Result<Manifest> {
-        self.captures().get(id)
+        self.captures().latest(self, id)
     }
 
     /// Returns the manifests of all recordings, oldest first.

@@ -95,7 +95,8 @@ pub(crate) struct Inner {
     payload_memory: Arc<payload_memory::PayloadMemory>,
     losses: losses::Losses,
     upkeep: upkeep::Upkeep,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    writers: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    keepers: Mutex<Vec<std::thread::JoinHandle<()>>>,
     stopping: AtomicBool,
     closed: AtomicBool,
     /// How many calls of `accept` are under way: a tape is closed when there are none.

@@ -18,8 +18,8 @@ use parking_lot::Mutex;
 use recording::source::ReadAt;
 use robot::tape::disk::{Disk, DiskFile, Listed, Syncer};
 
-pub use self::faults::{Failure, Operation};
 use self::faults::Faults;
+pub use self::faults::{Failure, Operation};
 pub use self::power::PowerCut;
 use crate::random::Random;
 
@@ -340,7 +340,8 @@ impl Disk for Mount {
         };
         let inside = |child: &Path| child.parent() == Some(path);
         let folders = files.folders.iter().filter(|folder| inside(folder)).map(|folder| entry(folder, 0, true));
-        let named = files.names.iter().filter(|(name, _)| inside(name)).map(|(name, inode)| entry(name, files.inodes[inode].content.len(), false));
+        let named =
+            files.names.iter().filter(|(name, _)| inside(name)).map(|(name, inode)| entry(name, files.inodes[inode].content.len(), false));
         let mut listed: Vec<Listed> = folders.chain(named).collect();
         // A real folder has no order either.
         listed.sort_by_key(|entry| entry.name.bytes().fold(7u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte))));

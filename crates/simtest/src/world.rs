@@ -164,7 +164,11 @@ impl World {
         }
         let encoding = if stream.topic == "/tf_static" { "json" } else { "raw" };
         let schema = (stream.topic != "/log").then(|| {
-            Arc::new(recording::Schema { name: format!("Sim{}", stream.topic.len()), encoding: "text".into(), data: vec![b'x'; 300].into() })
+            Arc::new(recording::Schema {
+                name: format!("Sim{}", stream.topic.len()),
+                encoding: "text".into(),
+                data: vec![b'x'; 300].into(),
+            })
         });
         let spec = ChannelSpec {
             topic: stream.topic.into(),

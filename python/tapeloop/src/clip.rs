@@ -65,8 +65,9 @@ impl Clip {
 
     fn path_on_disk(&self) -> Result<PathBuf> {
         let manifest = self.manifest.lock().clone();
-        self.manifest_path(&manifest)
-            .ok_or_else(|| Failure::Ours(Error::not_found(format!("the agent did not say where it keeps recording {}", manifest.recording))))
+        self.manifest_path(&manifest).ok_or_else(|| {
+            Failure::Ours(Error::not_found(format!("the agent did not say where it keeps recording {}", manifest.recording)))
+        })
     }
 }
 
@@ -167,6 +168,15 @@ impl Clip {
 
     /// Opens the recording for reading, as it is now.
     fn open(&self, py: Python<'_>) -> Result<Recording> {
+        if !self.manifest.lock().is_final()
+            && let Ok(recorder) = self.session.recorder()
+        {
+            // What was logged just before may be on its way to its segment still. A disk that fails is told by the next log and
+            // not here: what there is can be read.
+            drop(py.detach(|| recorder.flush()));
+            // Then the recorder names on disk what has come since the recording was asked for.
+            self.latest(py)?;
+        }
         Recording::open(py, self.path_on_disk()?)
     }
 

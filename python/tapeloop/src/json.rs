@@ -444,7 +444,13 @@ fn write_element(bytes: &[u8], element: Element, out: &mut Vec<u8>) {
     let integer = i64::from_ne_bytes(word);
     let (mut digits, mut decimal) = (itoa::Buffer::new(), zmij::Buffer::new());
     let text = match element {
-        Element::Bool => if integer == 0 { "false" } else { "true" },
+        Element::Bool => {
+            if integer == 0 {
+                "false"
+            } else {
+                "true"
+            }
+        }
         // As the shortest decimal of the 32 bits: 0.1 stays 0.1.
         Element::F32 if f32::from_bits(integer as u32).is_finite() => decimal.format_finite(f32::from_bits(integer as u32)),
         Element::F64 if f64::from_bits(integer as u64).is_finite() => decimal.format_finite(f64::from_bits(integer as u64)),

@@ -56,7 +56,9 @@ pub(crate) fn recorder(
         (data, None) => {
             let root = data.map_or_else(places::default_data_dir, Ok)?;
             let mut chosen = match (config, keep) {
-                (Some(_), Some(_)) => return Err(Failure::invalid("keep= makes a configuration of one buffer: say either keep= or config=")),
+                (Some(_), Some(_)) => {
+                    return Err(Failure::invalid("keep= makes a configuration of one buffer: say either keep= or config="));
+                }
                 (Some(config), None) => read_config(config)?,
                 (None, keep) => one_buffer(keep)?,
             };
@@ -123,8 +125,7 @@ fn read_config(config: &Bound<'_, PyAny>) -> Result<Config> {
     if let Ok(dict) = config.cast::<PyDict>() {
         let mut text = Vec::new();
         json::encode_message(dict, &mut text)?;
-        let value: serde_json::Value = serde_json::from_slice(&text)
-            .map_err(|error| Failure::invalid(format!("config= {error}")))?;
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| Failure::invalid(format!("config= {error}")))?;
         let toml = toml::to_string(&value).map_err(|error| Failure::invalid(format!("config= cannot be written as TOML: {error}")))?;
         return Ok(Config::parse(&toml, "config=")?);
     }
@@ -137,7 +138,8 @@ fn read_config(config: &Bound<'_, PyAny>) -> Result<Config> {
     }
     let path: PathBuf = config.extract().map_err(|_| Failure::invalid("config= is a path, TOML text or a dict"))?;
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|error| recording::Error::io(format!("cannot read the configuration {shown}"), error))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| recording::Error::io(format!("cannot read the configuration {shown}"), error))?;
     Ok(Config::parse(&text, &shown)?)
 }
 

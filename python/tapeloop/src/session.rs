@@ -249,7 +249,9 @@ impl Session {
         let payload = match bytes.as_bytes() {
             small if small.len() < DETACH_BYTES => Payload::Slice(small),
             // Python's bytes never change: the recorder may hold them instead of copying them.
-            large => Payload::Shared(Bytes::from_owner(Held { start: large.as_ptr(), length: large.len(), _bytes: bytes.clone().unbind() })),
+            large => {
+                Payload::Shared(Bytes::from_owner(Held { start: large.as_ptr(), length: large.len(), _bytes: bytes.clone().unbind() }))
+            }
         };
         self.log_payload(bytes.py(), topic, payload, meta)
     }
@@ -296,7 +298,14 @@ impl Session {
         send(py, &channel, Payload::Shared(payload), meta.times)
     }
 
-    fn make_channel(&self, py: Python<'_>, topic: &Topic, key: u64, spec: ChannelSpec, shape: Option<Shape>) -> Result<Arc<RecorderChannel>> {
+    fn make_channel(
+        &self,
+        py: Python<'_>,
+        topic: &Topic,
+        key: u64,
+        spec: ChannelSpec,
+        shape: Option<Shape>,
+    ) -> Result<Arc<RecorderChannel>> {
         let recorder = self.recorder()?;
         let channel = py.detach(|| recorder.channel(spec.clone()))?;
         Ok(topic.remember(key, spec, shape, channel))
@@ -359,7 +368,10 @@ impl Session {
             }
             let rest = Duration::from_nanos(until_ns.saturating_sub(now_ns).max(0) as u64);
             if rest > QUIET_WAIT && !std::mem::replace(&mut said, true) {
-                say(py, &format!("tapeloop: waiting for a recording that ends at {} (Ctrl-C cuts it short)\n", time::format_time(until_ns)));
+                say(
+                    py,
+                    &format!("tapeloop: waiting for a recording that ends at {} (Ctrl-C cuts it short)\n", time::format_time(until_ns)),
+                );
             }
             py.detach(|| std::thread::sleep(rest.min(SIGNAL_INTERVAL)));
             py.check_signals()?;

@@ -92,7 +92,8 @@ impl Topics {
             }
         };
         // The name is held, so that its address cannot become another's. (A subclass could say something else each time.)
-        let replaced = name.is_exact_instance_of::<PyString>().then(|| self.recent.lock()[place].replace((name.clone().unbind(), topic.clone())));
+        let replaced =
+            name.is_exact_instance_of::<PyString>().then(|| self.recent.lock()[place].replace((name.clone().unbind(), topic.clone())));
         drop(replaced);
         Ok(topic)
     }
@@ -182,8 +183,7 @@ impl State {
 
 impl Settings {
     fn spec(&self, topic: &str, encoding: &str, schema: Option<Arc<Schema>>, publisher: &str) -> ChannelSpec {
-        let metadata: BTreeMap<String, String> =
-            self.qos.iter().map(|qos| (qos::METADATA_KEY.to_owned(), qos.profiles.clone())).collect();
+        let metadata: BTreeMap<String, String> = self.qos.iter().map(|qos| (qos::METADATA_KEY.to_owned(), qos.profiles.clone())).collect();
         ChannelSpec {
             topic: topic.to_owned(),
             encoding: encoding.to_owned(),

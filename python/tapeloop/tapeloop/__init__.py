@@ -37,7 +37,7 @@ from ._native import (
     init,
     keep,
     log,
-    open,  # noqa: A004 - `tapeloop.open` is what it is
+    open,
     recorder,
     save,
     status,

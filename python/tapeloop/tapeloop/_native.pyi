@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypedDict, final, overload
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, final, overload
 
 import numpy as np
 
@@ -14,6 +14,7 @@ _Duration: TypeAlias = float | str | timedelta
 _Path: TypeAlias = str | PathLike[str]
 _Topics: TypeAlias = str | Iterable[str]
 _Json: TypeAlias = dict[str, Any]
+_T = TypeVar("_T")
 
 class _Qos(TypedDict, total=False):
     history: Literal["keep_last", "keep_all", "system_default", "unknown"]
@@ -27,8 +28,8 @@ class Schema:
 
     Args:
         name: The type's name, e.g. ``sensor_msgs/msg/Imu``.
-        encoding: How the definition is written, as MCAP calls it: ``ros2msg``, ``ros1msg``, ``protobuf``, ``flatbuffer``,
-            ``jsonschema``, …
+        encoding: How the definition is written, as MCAP calls it: ``ros2msg``, ``ros1msg``, ``protobuf``,
+            ``flatbuffer``, ``jsonschema``, …
         data: The definition; text is stored as UTF-8.
 
     Example:
@@ -74,8 +75,8 @@ class CompressedImage:
 class Recorder:
     """Records into the local agent, or onto a tape of its own: made by :func:`tapeloop.recorder`.
 
-    It may be used from any thread. Close it, or use it as a context manager; one that is still open when the process ends
-    is closed then: windows that end within 60 s are waited for (Ctrl-C cuts them short), later ones are cut short.
+    It may be used from any thread. Close it, or use it as a context manager; one that is still open when the process
+    ends is closed then: windows that end within 60 s are waited for (Ctrl-C cuts them short), later ones are cut short.
     """
 
     @property
@@ -107,17 +108,18 @@ class Recorder:
         What becomes of a value:
 
         - A dict, a dataclass or a named tuple: JSON, with a schema inferred from the first one. A number, a text, a
-          bool, ``None``, a datetime or an enum alone becomes ``{"value": …}``, a list, tuple or set ``{"values": […]}``.
-          JSON has no NaN and no infinity: they become ``null`` (log an array or bytes to keep them). Inside: bytes become
-          base64, datetimes RFC 3339, timedeltas seconds, enums their value, numpy scalars and arrays numbers and lists,
-          integer keys text. Another shape on the same topic is another schema there; after 64 of them one that permits
-          everything. Integers and floats are the same shape, and so is ``None`` where a field was known before.
-        - A numpy array (or anything with ``__array__``) of ``uint8`` with shape HxW, HxWx1, HxWx3 (RGB) or HxWx4 (RGBA),
-          of ``uint16`` with shape HxW, or a PIL image: ``sensor_msgs/msg/Image`` in CDR. Any other array:
+          bool, ``None``, a datetime or an enum alone becomes ``{"value": …}``, a list, tuple or set
+          ``{"values": […]}``. JSON has no NaN and no infinity: they become ``null`` (log an array or bytes to keep
+          them). Inside: bytes become base64, datetimes RFC 3339, timedeltas seconds, enums their value, numpy scalars
+          and arrays numbers and lists, integer keys text. Another shape on the same topic is another schema there;
+          after 64 of them one that permits everything. Integers and floats are the same shape, and so is ``None``
+          where a field was known before.
+        - A numpy array (or anything with ``__array__``) of ``uint8`` with shape HxW, HxWx1, HxWx3 (RGB) or HxWx4
+          (RGBA), of ``uint16`` with shape HxW, or a PIL image: ``sensor_msgs/msg/Image`` in CDR. Any other array:
           ``std_msgs/msg/<T>MultiArray`` with its dimensions; bool becomes ``uint8``.
         - A :class:`CompressedImage`: ``sensor_msgs/msg/CompressedImage``.
-        - ``bytes``, ``bytearray`` or ``memoryview``: as they are, with ``schema`` and ``encoding``; without both, in the
-          encoding ``x-bytes``.
+        - ``bytes``, ``bytearray`` or ``memoryview``: as they are, with ``schema`` and ``encoding``; without both, in
+          the encoding ``x-bytes``.
 
         Args:
             topic: The topic's name, like ``/imu``.
@@ -493,14 +495,14 @@ class TopicView:
     def __bool__(self) -> bool: ...
 
 @final
-class Messages[T](Iterator[T]):
+class Messages(Iterator[_T]):
     """Iterates over messages."""
 
     @property
     def losses(self) -> list[_Json]:
         """What of the asked messages cannot be read, as far as the iteration has come."""
-    def __iter__(self) -> Messages[T]: ...
-    def __next__(self) -> T: ...
+    def __iter__(self) -> Messages[_T]: ...
+    def __next__(self) -> _T: ...
 
 @final
 class Message:

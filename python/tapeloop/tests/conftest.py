@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mcap.reader import make_reader
 
-# `python -m pytest` in this folder would import the sources, which have no extension module; the wheel is what is tested.
+# `python -m pytest` in this folder would import the sources, which have no extension module: the wheel is tested.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parents[1]]
 
 import tapeloop as tl  # noqa: E402

@@ -84,7 +84,11 @@ def test_the_schema_of_an_image_is_complete(rec: tl.Recorder, recorded: Recorded
     rec.log("/camera", FRAMES["rgb8"])
     (message,) = recorded(rec, "/camera")
     definition = message.schema_data.decode()
-    assert (message.encoding, message.schema_name, message.schema_encoding) == ("cdr", "sensor_msgs/msg/Image", "ros2msg")
+    assert (message.encoding, message.schema_name, message.schema_encoding) == (
+        "cdr",
+        "sensor_msgs/msg/Image",
+        "ros2msg",
+    )
     parts = definition.split("=" * 80 + "\n")
     assert [part.splitlines()[0] for part in parts[1:]] == ["MSG: std_msgs/Header", "MSG: builtin_interfaces/Time"]
     assert "uint8[] data" in parts[0]
@@ -147,7 +151,9 @@ ARRAYS: list[tuple[Array, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("array", "kind"), ARRAYS, ids=lambda value: value if isinstance(value, str) else str(value.shape))
+@pytest.mark.parametrize(
+    ("array", "kind"), ARRAYS, ids=lambda value: value if isinstance(value, str) else str(value.shape)
+)
 def test_an_array_is_a_multi_array(rec: tl.Recorder, recorded: Recorded, array: Array, kind: str) -> None:
     rec.log("/array", array)
     (message,) = rec.save(before="1 h")["/array"]
@@ -210,7 +216,13 @@ def test_bytes_are_logged_as_they_are(rec: tl.Recorder, recorded: Recorded, size
 
 @pytest.mark.parametrize(
     ("schema_encoding", "encoding"),
-    [("ros2msg", "cdr"), ("ros1msg", "ros1"), ("protobuf", "protobuf"), ("flatbuffer", "flatbuffer"), ("jsonschema", "json")],
+    [
+        ("ros2msg", "cdr"),
+        ("ros1msg", "ros1"),
+        ("protobuf", "protobuf"),
+        ("flatbuffer", "flatbuffer"),
+        ("jsonschema", "json"),
+    ],
 )
 def test_the_encoding_follows_from_the_schema(rec: tl.Recorder, schema_encoding: str, encoding: str) -> None:
     rec.log("/t", b"{}", schema=tl.Schema("T", schema_encoding, b"x"))

@@ -116,7 +116,9 @@ def test_datetimes_are_rfc_3339_with_a_zone(rec: tl.Recorder, recorded: Recorded
 
 
 def test_the_schema_says_the_kinds(rec: tl.Recorder, recorded: Recorded) -> None:
-    rec.log("/imu", {"n": 1, "f": 0.5, "b": True, "t": "x", "raw": b"x", "l": [1], "o": {"x": [{"y": 1}]}, "gone": None})
+    rec.log(
+        "/imu", {"n": 1, "f": 0.5, "b": True, "t": "x", "raw": b"x", "l": [1], "o": {"x": [{"y": 1}]}, "gone": None}
+    )
     (message,) = recorded(rec, "/imu")
     number = {"type": "number"}
     inner = {"type": "array", "items": {"type": "object", "properties": {"y": number}}}

@@ -61,7 +61,9 @@ def test_a_formatter_and_a_level_are_respected(rec: tl.Recorder, recorded: Recor
     assert [message.value["message"] for message in recorded(rec, "/log")] == ["<loud>"]
 
 
-def test_it_never_raises_into_the_program(tmp_path: Path, logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_never_raises_into_the_program(
+    tmp_path: Path, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
     rec = tl.recorder(data=tmp_path)
     handler = tl.LoggingHandler(rec)
     logger.addHandler(handler)

@@ -15,7 +15,9 @@ import tapeloop as tl
 SHARED = Path(os.environ.get("TAPELOOP_TEST_DATA") or Path(__file__).parents[4] / "shared" / "data")
 
 
-def write(path: Path, count: int = 10, *, encoding: str = "json", payload: bytes = b'{"x": 1}', finish: bool = True) -> None:
+def write(
+    path: Path, count: int = 10, *, encoding: str = "json", payload: bytes = b'{"x": 1}', finish: bool = True
+) -> None:
     with path.open("wb") as file:
         writer = Writer(file)
         writer.start("", "test")
@@ -42,7 +44,9 @@ def test_a_file_of_another_program_opens(tmp_path: Path) -> None:
     assert recording["/b*"].metadata == {"key": "value"} and recording["/b*"].schemas == []
     assert len(list(recording["/b*"])) == len(recording["/b*"]) == 10
     messages = list(recording)
-    assert len(messages) == 20 and [message.log_time for message in messages] == [time for time in range(0, 10_000, 1000) for _ in "ab"]
+    assert len(messages) == 20 and [message.log_time for message in messages] == [
+        time for time in range(0, 10_000, 1000) for _ in "ab"
+    ]
     last = messages[-2]
     assert (last.topic, last.log_time, last.publish_time, last.sequence, last.type) == ("/a", 9000, 8999, 9, "T")
     assert (last.data, last.value, last.encoding) == (b'{"x": 1}', {"x": 1}, "json")
@@ -65,7 +69,9 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
         tl.open(tmp_path / "missing.mcap")
     (tmp_path / "empty.mcap").touch()
     (tmp_path / "text.mcap").write_text("hello, this is no MCAP file at all\n")
-    (tmp_path / "pointer.mcap").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n")
+    (tmp_path / "pointer.mcap").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n"
+    )
     for name in ("empty.mcap", "text.mcap", "pointer.mcap"):
         with pytest.raises(tl.Error, match=name):
             tl.open(tmp_path / name)
@@ -107,8 +113,14 @@ def test_an_encoding_of_others_is_left_to_its_library(tmp_path: Path) -> None:
         _ = message.value
 
 
-@pytest.mark.parametrize("kind", ["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/Float64MultiArray"])
-@pytest.mark.parametrize("payload", [b"", b"\0\1\0\0", b"\0\1\0\0" + b"\xff" * 40, b"\0\1\0\0" + b"\1\0\0\0" * 20])
+@pytest.mark.parametrize(
+    "kind", ["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/Float64MultiArray"]
+)
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\0\1\0\0", b"\0\1\0\0" + b"\xff" * 40, b"\0\1\0\0" + b"\2\0\0\0" * 20],
+    ids=["empty", "header", "ones", "twos"],
+)
 def test_a_damaged_cdr_payload_never_crashes(tmp_path: Path, kind: str, payload: bytes) -> None:
     with (tmp_path / "a.mcap").open("wb") as file:
         writer = Writer(file)

@@ -20,7 +20,10 @@ def blocks() -> list[tuple[str, str]]:
             text = page.read_text()
             # Blocks of a page build on each other, so that each runs behind those before it.
             parts = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-            found += [(f"{page.relative_to(ROOT)}:{number + 1}", "\n".join(parts[: number + 1])) for number in range(len(parts))]
+            found += [
+                (f"{page.relative_to(ROOT)}:{number + 1}", "\n".join(parts[: number + 1]))
+                for number in range(len(parts))
+            ]
     return found
 
 

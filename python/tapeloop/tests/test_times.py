@@ -75,7 +75,9 @@ def test_the_times_default_to_now_and_to_each_other(rec: tl.Recorder) -> None:
     assert before <= by_value[3].log_time <= after and by_value[3].publish_time == 5
 
 
-@pytest.mark.parametrize("duration", [30, 30.0, "30 s", "0.5 min", datetime.timedelta(seconds=30), np.float64(30)], ids=repr)
+@pytest.mark.parametrize(
+    "duration", [30, 30.0, "30 s", "0.5 min", datetime.timedelta(seconds=30), np.float64(30)], ids=repr
+)
 def test_a_duration_is_said_in_many_ways(rec: tl.Recorder, duration: Any) -> None:
     report = rec.save(before=duration, at=NOON_NS).report
     assert report["asked"]["start_ns"] == NOON_NS - 30 * 10**9

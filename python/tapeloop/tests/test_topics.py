@@ -40,6 +40,7 @@ def test_a_latched_value_joins_recordings_that_start_after_it(rec: tl.Recorder, 
     rec.log("/map", {"v": 2}, log_time="15 min ago")
     rec.log("/imu", {"x": 1})
     clip = rec.save(before="1 min")
+    rec.close()
     (latched,) = clip["/map"]
     assert latched.value == {"v": 2}
     assert clip.report["asked"]["start_ns"] > latched.log_time
@@ -51,7 +52,9 @@ def test_each_publisher_has_its_own_latched_value(rec: tl.Recorder) -> None:
     for index in range(3):
         left.log({"index": index}, log_time=f"{20 - index} min ago")
         right.log({"index": 10 + index}, log_time=f"{20 - index} min ago")
-    messages = list(rec.save(before="1 min")["/tf_static"])
+    clip = rec.save(before="1 min")
+    rec.close()
+    messages = list(clip["/tf_static"])
     assert sorted(message.value["index"] for message in messages) == [2, 12]
 
 
@@ -78,7 +81,9 @@ def test_a_handle_logs_like_its_recorder(rec: tl.Recorder, recorded: Recorded) -
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("", "needs a name"), ("/a\nb", "control character"), ("x" * 2000, "2000 bytes")], ids=["empty", "line", "long"]
+    ("name", "message"),
+    [("", "needs a name"), ("/a\nb", "control character"), ("x" * 2000, "2000 bytes")],
+    ids=["empty", "line", "long"],
 )
 def test_a_bad_topic_name_is_refused(rec: tl.Recorder, name: str, message: str) -> None:
     with pytest.raises(tl.InvalidError, match=message):

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** every test has folders and a socket of its own, and leaves no process behind.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod agent;
 mod bad_input;
 mod help;

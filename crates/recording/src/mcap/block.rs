@@ -103,7 +103,7 @@ impl Block {
         }
         let stored = bytes.slice(records..);
         if self.kind == BlockKind::Torn {
-            let records = decompress::prefix(&header, stored);
+            let records = decompress::torn(&header, stored);
             let whole = usize::try_from(self.uncompressed_size).unwrap_or(usize::MAX).min(records.len());
             return Ok(Ok(records.slice(..whole)));
         }

@@ -81,15 +81,15 @@ pub struct EncodedChunk {
 
 impl Default for ChunkBuilder {
     fn default() -> Self {
-        Self::with_buffer(Vec::new())
+        Self::with_buffer(Vec::new(), 0)
     }
 }
 
 impl ChunkBuilder {
-    /// Returns an empty chunk that builds in `buffer`.
-    pub fn with_buffer(mut buffer: Vec<u8>) -> Self {
+    /// Returns an empty chunk that builds in `buffer` and has room for so many messages.
+    pub fn with_buffer(mut buffer: Vec<u8>, messages: usize) -> Self {
         buffer.clear();
-        Self { records: buffer, large: None, entries: Vec::new(), start_ns: u64::MAX, end_ns: 0 }
+        Self { records: buffer, large: None, entries: Vec::with_capacity(messages), start_ns: u64::MAX, end_ns: 0 }
     }
 
     /// Returns a chunk of one large message, whose payload is not copied.

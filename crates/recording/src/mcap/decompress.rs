@@ -17,6 +17,9 @@ pub const UNCOMPRESSED_LIMIT: u64 = 2 << 30;
 /// The best ratio LZ4 can have: a declared size beyond it is a lie.
 const LZ4_RATIO_LIMIT: u64 = 256;
 
+/// What a disk writes as one.
+const SECTOR: usize = 512;
+
 /// Decompresses chunks one after the other, with the memory of the last one.
 #[derive(Default)]
 pub struct Decompressor {
@@ -72,6 +75,21 @@ pub fn prefix(header: &ChunkHeader, stored: Bytes) -> Bytes {
         "lz4" => read_up_to(lz4_flex::frame::FrameDecoder::new(&stored[..]), size).0,
         _ => Bytes::new(),
     }
+}
+
+/// Returns what can be decompressed of a chunk that a power cut may have torn; nothing of it is verified.
+///
+/// A sector that was not written reads as zeros. So many of them in a chunk, or any at its end, are taken for that: rather lose a
+/// message more of a chunk that is torn anyway than show one that was never logged.
+pub fn torn(header: &ChunkHeader, stored: Bytes) -> Bytes {
+    let mut zeros = 0;
+    let hole = stored.iter().position(|byte| {
+        zeros = if *byte == 0 { zeros + 1 } else { 0 };
+        zeros == SECTOR
+    });
+    let written = hole.map_or(stored.len(), |at| at + 1);
+    let written = stored[..written].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    prefix(header, stored.slice(..written))
 }
 
 fn lz4(stored: &[u8], size: u64) -> Result<Bytes, String> {

@@ -132,7 +132,7 @@ impl Opener {
 
     fn read(&mut self, path: &Path) -> Result<Content> {
         let file = File::open(path).map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
-        read_content(&file, || self.boot(path)).map_err(|error| at(path, error))
+        read_content(path, &file, || self.boot(path)).map_err(|error| at(path, error))
     }
 
     /// Returns the definitions of the boot that a segment belongs to.
@@ -182,7 +182,7 @@ impl Unit {
         }
         let file = File::open(&self.path).map_err(|error| Error::io(format!("cannot open {}", self.path.display()), error))?;
         let boot = || boot_path(&self.path).map(|path| read_boot(&path)).unwrap_or_default();
-        read_content(&file, boot).map(Arc::new).map_err(|error| at(&self.path, error))
+        read_content(&self.path, &file, boot).map(Arc::new).map_err(|error| at(&self.path, error))
     }
 
     /// Returns whether its messages may lie in `span`.
@@ -191,7 +191,7 @@ impl Unit {
     }
 }
 
-fn read_content(source: &dyn ReadAt, boot: impl FnOnce() -> Arc<Definitions>) -> Result<Content> {
+fn read_content(path: &Path, source: &dyn ReadAt, boot: impl FnOnce() -> Arc<Definitions>) -> Result<Content> {
     let (scan, closed) = match scan::outline(source, &Definitions::default())? {
         Some(scan) => (scan, Ok(())),
         None => {
@@ -213,15 +213,25 @@ fn read_content(source: &dyn ReadAt, boot: impl FnOnce() -> Arc<Definitions>) ->
             return Err(Error::invalid(format!("file of format {format}; this version reads up to {FORMAT}: update tapeloop")));
         }
     }
-    let identity = segment.and_then(|map| {
-        let boot = u64::from_str_radix(map.get("boot")?, 16).ok()?;
-        Some((boot, map.get("first_append_sequence")?.parse().ok()?))
-    });
+    let identity = match segment {
+        Some(map) => map.get("boot").and_then(|boot| {
+            let boot = u64::from_str_radix(boot, 16).ok()?;
+            Some((boot, map.get("first_append_sequence")?.parse().ok()?))
+        }),
+        None => identity_by_name(path, &scan),
+    };
     let said = scan.metadata("tapeloop.end").and_then(|map| map.get("losses"));
     let mut losses: Vec<Loss> = said.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     losses.extend(scan.losses.iter().cloned());
     let blocks = Block::of_scan(&scan);
     Ok(Content { blocks, identity, losses, closed, scan })
+}
+
+/// Returns the boot and an append sequence of a segment whose own words are damaged.
+fn identity_by_name(path: &Path, scan: &Scan) -> Option<(u64, u64)> {
+    let name = SegmentName::parse(path.file_name()?.to_str()?).filter(|_| scan.metadata("tapeloop.export").is_none())?;
+    let last = scan.metadata("tapeloop.end").and_then(|map| map.get("last_append_sequence")?.parse().ok());
+    Some((name.boot, last.or_else(|| scan.chunks.first().map(|chunk| u64::from(chunk.first_sequence)))?))
 }
 
 /// Scans a file, again if it has grown meanwhile and ends in damage: then somebody is writing it.

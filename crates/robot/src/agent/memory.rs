@@ -60,6 +60,9 @@ impl PayloadPool {
     }
 
     fn give_back(&self, memory: Vec<u8>) {
+        if memory.len() > self.limit {
+            return;
+        }
         let mut idle = self.idle.lock();
         while idle.bytes + memory.len() > self.limit {
             // What is the largest is the least likely to be wanted soon, and the most to be had.

@@ -11,8 +11,8 @@ use recording::manifest::{Manifest, SegmentRef};
 use recording::mcap::block::Block;
 use recording::mcap::decompress::Decompressor;
 use recording::mcap::definitions::Definitions;
-use recording::mcap::scan::{self, Scan};
 use recording::mcap::linear;
+use recording::mcap::scan::{self, Scan};
 use recording::source::ReadAt;
 use recording::{Error, Result, Span};
 

@@ -186,6 +186,32 @@ impl Captures {
             .ok_or_else(|| Error::not_found(format!("no recording '{id}' on this tape: 'tapeloop ls' shows them")))
     }
 
+    /// Returns a recording's manifest as it is now: one that still grows names on disk, too, what has come since it was asked for.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none with that id or name; those of the disk.
+    pub(crate) fn latest(&self, tape: &Tape, id: &str) -> Result<Manifest> {
+        let id = self.get(id)?.recording;
+        if !self.completes || !self.state.lock().active.contains_key(&id) {
+            return self.get(&id);
+        }
+        tape.settle(SETTLE);
+        // Nothing is completed meanwhile: a final manifest is never overwritten.
+        let _turn = self.turning.lock();
+        let known = self.state.lock().active.get(&id).map(|active| (active.manifest.clone(), active.filter.clone()));
+        let Some((known, filter)) = known else { return self.get(&id) };
+        let plan = plan::plan(&tape.view(), known.span, known.asked.end_ns.is_none(), &filter);
+        plan.want_ram();
+        let mut manifest = known.clone();
+        plan.write_into(&mut manifest);
+        let unchanged = |active: &Active| active.manifest.state == known.state && active.manifest.asked == known.asked;
+        if manifest != known && self.state.lock().active.get(&id).is_some_and(unchanged) {
+            self.write(tape, &manifest)?;
+            self.replace_active(&manifest);
+        }
+        self.get(&id)
+    }
+
     /// Returns all manifests, oldest first.
     pub(crate) fn all(&self) -> Vec<Manifest> {
         let state = self.state.lock();

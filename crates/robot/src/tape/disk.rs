@@ -1,6 +1,6 @@
 //! The disk below a tape: what it needs of a file system, and the real one.
 //!
-//! **Invariant:** a name is durable only after [`Disk::sync_folder`] of its folder, content only after [`DiskFile::sync`].
+//! **Invariant:** a name is durable only after [`Disk::sync_folder`] of its folder, content only after [`Syncer::sync`].
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};

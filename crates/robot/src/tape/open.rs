@@ -21,11 +21,11 @@ use super::index::Index;
 use super::keeper::Keeper;
 use super::latched::Latched;
 use super::losses::Losses;
-use super::{recovery, running};
 use super::segment::TopicSets;
 use super::transform::TransformFor;
 use super::upkeep::Upkeep;
 use super::{Inner, Tape};
+use super::{recovery, running};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LATCHED_BUFFER};
 
@@ -141,7 +141,8 @@ impl Tape {
                 payload_memory: Arc::default(),
                 losses: Losses::default(),
                 upkeep: Upkeep::new(&*options.clock, options.evict),
-                threads: Mutex::default(),
+                writers: Mutex::default(),
+                keepers: Mutex::default(),
                 stopping: AtomicBool::new(false),
                 closed: AtomicBool::new(false),
                 accepting: AtomicU64::new(0),

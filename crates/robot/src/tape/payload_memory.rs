@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 /// How many bytes may wait to be used again.
-const WAITING_LIMIT: usize = 32 << 20;
+const WAITING_LIMIT: usize = 16 << 20;
 
 /// Memory of payloads that are gone.
 #[derive(Debug, Default)]
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn what_waits_is_limited() {
         let memory = Arc::new(PayloadMemory::default());
-        let copies: Vec<Bytes> = (0..40).map(|_| memory.copy(&vec![1; 1 << 20])).collect();
+        let copies: Vec<Bytes> = (0..20).map(|_| memory.copy(&vec![1; 1 << 20])).collect();
         drop(copies);
         assert_eq!(memory.waiting.lock().bytes, WAITING_LIMIT);
         drop(memory.copy(&vec![1; WAITING_LIMIT + 1]));

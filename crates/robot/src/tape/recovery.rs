@@ -276,7 +276,8 @@ fn chunk_again(source: &dyn ReadAt, entry: &ChunkEntry) -> io::Result<Option<Enc
     bytes.truncate(count);
     let body = Bytes::from(bytes).slice(PREFIX_LENGTH.min(count)..);
     let Ok((header, at)) = record::parse_chunk_header(&body) else { return Ok(None) };
-    let records = decompress::prefix(&header, body.slice(at..));
+    let stored = body.slice(at..);
+    let records = if entry.partial { decompress::torn(&header, stored) } else { decompress::prefix(&header, stored) };
     let (content, _) = linear::examine(&records, 0, &mut Definitions::default());
     let mut places = Vec::new();
     linear::find(&records[..content.length], 0, &mut Definitions::default(), &mut places, |_, _| true);

@@ -30,6 +30,8 @@ struct Filling {
     chunk: ChunkBuilder,
     first_sequence: u64,
     last_sequence: u64,
+    /// How many the last chunk had.
+    expected_messages: usize,
 }
 
 /// A chunk that is full, with the append sequences it spans.
@@ -64,7 +66,7 @@ impl Slot {
         }
         let mut filling = self.chunk.lock();
         if filling.chunk.is_empty() {
-            filling.chunk = ChunkBuilder::with_buffer(buffer(self.expected));
+            filling.chunk = ChunkBuilder::with_buffer(buffer(self.expected), filling.expected_messages);
             filling.first_sequence = stamp.sequence;
         }
         filling.chunk.push(channel_id, sequence, log_time, publish_time, payload.as_slice());
@@ -83,6 +85,7 @@ impl Slot {
     }
 
     fn take(&self, filling: &mut Filling) -> FullChunk {
+        filling.expected_messages = filling.chunk.messages();
         FullChunk {
             lane: self.lane.clone(),
             chunk: std::mem::take(&mut filling.chunk),

@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -124,13 +125,6 @@ impl Upkeep {
 }
 
 impl Inner {
-    pub(super) fn start_thread(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-        let thread = thread.map_err(|error| Error::new(Kind::Internal, format!("cannot start the thread '{name}'")).caused_by(error))?;
-        self.threads.lock().push(thread);
-        Ok(())
-    }
-
     /// Starts the threads that look after the tape: one syncs, one completes recordings, one does the rest.
     pub(super) fn start_upkeep(&self, tape: &Tape) -> Result<()> {
         type Work = fn(&Tape);
@@ -141,7 +135,7 @@ impl Inner {
         ];
         for (name, work) in works {
             let tape = tape.clone();
-            self.start_thread(name, move || {
+            start_thread(&self.keepers, name, move || {
                 while !tape.inner.rest(TURN) {
                     work(&tape);
                 }
@@ -595,6 +589,8 @@ impl Inner {
             let _asleep = self.upkeep.asleep.lock();
             self.upkeep.wake.notify_all();
         }
+        // They fill queues, which are closed below.
+        join(&self.keepers);
         self.tell_losses();
         let outcome = self.sync_all();
         let buffers = self.buffers.load_full();
@@ -604,18 +600,31 @@ impl Inner {
         self.finish_retired();
         let synced =
             buffers.iter().try_for_each(|buffer| self.sync_buffer(buffer)).map_err(|error| Error::io("cannot sync the tape", error));
-        let here = std::thread::current().id();
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            if thread.thread().id() != here {
-                let _ = thread.join();
-            }
-        }
+        join(&self.writers);
         let _ = self.index.lock().save(&*self.disk, &super::open::index_path(&self.root));
         let outcome = outcome.and(synced).and(self.losses.take_error());
         if outcome.is_ok() {
             self.say_closed();
         }
         outcome
+    }
+}
+
+/// Starts a thread with a name.
+pub(super) fn start_thread(threads: &Mutex<Vec<JoinHandle<()>>>, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    let thread = thread.map_err(|error| Error::new(Kind::Internal, format!("cannot start the thread '{name}'")).caused_by(error))?;
+    threads.lock().push(thread);
+    Ok(())
+}
+
+/// Waits until threads have ended, except for the one that asks.
+fn join(threads: &Mutex<Vec<JoinHandle<()>>>) {
+    let here = std::thread::current().id();
+    for thread in std::mem::take(&mut *threads.lock()) {
+        if thread.thread().id() != here {
+            let _ = thread.join();
+        }
     }
 }
 

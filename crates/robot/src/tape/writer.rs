@@ -37,7 +37,7 @@ impl Inner {
                 tape.inner.run(&buffer, job);
             }
         };
-        self.start_thread("tape-write", run)
+        super::upkeep::start_thread(&self.writers, "tape-write", run)
     }
 
     /// Gives a job of `bytes` to a buffer's writer, by the buffer's policy where there is no room.

@@ -179,7 +179,11 @@ impl World {
         let limit_ns = (last_ns - self.clock.utc_ns()).clamp(0, 3600 * SECOND_NS) + COMPLETES_WITHIN_NS;
         let mut waited_ns = 0;
         while !unfinished(self).is_empty() {
-            assert!(waited_ns < limit_ns, "never complete: {:?}", unfinished(self).iter().map(|id| self.tape().recording(id)).collect::<Vec<_>>());
+            assert!(
+                waited_ns < limit_ns,
+                "never complete: {:?}",
+                unfinished(self).iter().map(|id| self.tape().recording(id)).collect::<Vec<_>>()
+            );
             self.pass(SECOND_NS / 2);
             waited_ns += SECOND_NS / 2;
         }
@@ -214,7 +218,8 @@ impl World {
         let said: BTreeMap<&str, u64> = said.map(|kept| (kept.topic.as_str(), kept.messages.expect("it is final"))).collect();
         let damage = self.model.damaged.iter().any(|id| self.model.known.contains_key(id));
         assert!(damage || said == counts, "the report of {} says {said:?}, and there is {counts:?}", kept.id);
-        let cut_short = kept.cut_at.is_some() && manifest.state == State::CutShort || kept.cut_at.is_none() && manifest.state == State::Complete;
+        let cut_short =
+            kept.cut_at.is_some() && manifest.state == State::CutShort || kept.cut_at.is_none() && manifest.state == State::Complete;
         assert!(cut_short || kept.cut_at.is_some(), "{} is {:?}", kept.id, manifest.state);
     }
 
@@ -225,7 +230,14 @@ impl World {
             let (index, sent) = self.compare(message, true);
             let inside = manifest.span.contains(message.log_time_ns);
             let latched = message.log_time_ns < manifest.span.start_ns && !sent.slots.is_empty();
-            assert!(inside || latched, "{} has a message of {} at {}, outside of {:?}", kept.id, sent.topic, message.log_time_ns, manifest.span);
+            assert!(
+                inside || latched,
+                "{} has a message of {} at {}, outside of {:?}",
+                kept.id,
+                sent.topic,
+                message.log_time_ns,
+                manifest.span
+            );
             assert!(kept.filter.matches(sent.topic), "{} has a message of {}", kept.id, sent.topic);
             present.insert(index);
         }
@@ -275,7 +287,12 @@ impl World {
         for index in present {
             let sent = &self.model.sent[*index];
             let before = sent.boot == kept.boot && sent.log_time_ns < start_ns;
-            assert!(!before || expected.contains(index), "{} from {start_ns} has the latched {}, which was replaced", kept.id, describe(sent));
+            assert!(
+                !before || expected.contains(index),
+                "{} from {start_ns} has the latched {}, which was replaced",
+                kept.id,
+                describe(sent)
+            );
         }
     }
 }

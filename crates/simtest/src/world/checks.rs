@@ -124,7 +124,8 @@ impl World {
 
     /// Judges what the tape removed: nothing that is named, nothing without need.
     pub(super) fn judge_removed(&mut self) {
-        let removed: Vec<_> = self.disk.take_removed().into_iter().filter(|removed| is_segment(&removed.path) && !removed.replaced).collect();
+        let removed: Vec<_> =
+            self.disk.take_removed().into_iter().filter(|removed| is_segment(&removed.path) && !removed.replaced).collect();
         if removed.is_empty() || self.tape.is_none() {
             return;
         }

@@ -63,7 +63,8 @@ impl World {
         let touched = self.disk.zero_page(&path, page)?;
         self.tell(|| format!("bytes {touched:?} of {} in {} are zeros now", before.len(), path.display()));
         if is_segment(&path) {
-            let hit = chunks(&path, &before).into_iter().filter(|stretch| stretch.bytes.start < touched.end && touched.start < stretch.bytes.end);
+            let hit =
+                chunks(&path, &before).into_iter().filter(|stretch| stretch.bytes.start < touched.end && touched.start < stretch.bytes.end);
             self.model.damaged.extend(hit.flat_map(|stretch| stretch.messages));
             self.latched_damaged |= buffer_of(&path) == robot::config::LATCHED_BUFFER;
         }

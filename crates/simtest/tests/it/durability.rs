@@ -1,5 +1,6 @@
 //! What was promised is there after every kind of crash.
 
+use robot::Leave;
 use simtest::clock::MAY_2024_NS;
 use simtest::disk::PowerCut;
 use simtest::seeds;
@@ -46,6 +47,39 @@ fn what_was_promised_is_there_after_a_crash() {
             work(&mut world, steps);
             let crash = crash(&mut world);
             world.crash(crash);
+            world.reopen(true);
+        }
+    });
+}
+
+#[test]
+fn a_zeroed_page_costs_the_chunks_it_touches() {
+    seeds::each(60, |seed| {
+        let mut world = World::new(seed, MAY_2024_NS, config(seed));
+        for _ in 0..3 {
+            let steps = world.random.within(1..60);
+            work(&mut world, steps);
+            if world.random.chance(50) {
+                world.close(Leave::Wait);
+            } else {
+                world.crash(Crash::Kill);
+            }
+            world.damage_a_page();
+            world.reopen(true);
+        }
+    });
+}
+
+#[test]
+fn a_page_may_be_zeroed_in_a_power_cut() {
+    seeds::each(60, |seed| {
+        let mut world = World::new(seed, MAY_2024_NS, config(seed));
+        for _ in 0..3 {
+            let steps = world.random.within(1..60);
+            work(&mut world, steps);
+            let crash = crash(&mut world);
+            world.crash(crash);
+            world.damage_a_page();
             world.reopen(true);
         }
     });

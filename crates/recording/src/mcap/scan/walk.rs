@@ -312,7 +312,7 @@ impl<'a> Walk<'a> {
         }
         let length = self.window.length();
         let stored = Bytes::from(window::read(self.source, records_at, length - records_at)?);
-        let records = decompress::prefix(&header, stored);
+        let records = decompress::torn(&header, stored);
         let (content, _) = linear::examine(&records, self.at, &mut self.scan.definitions);
         let mut damage = Damage::new(self.at, length, format!("torn chunk at byte {}: the file ends in it", self.at));
         damage.torn(&header, &content);
