@@ -36,8 +36,7 @@ wheel: $(VENV)/.ready ## Builds the release wheel into dist/.
 	cd python/tapeloop && "$(MATURIN)" build --release --out "$(CURDIR)/dist"
 
 release: wheel ## Leaves target/release/tapeloop, tapeloop-agent, and .venv/bin/python with the release wheel.
-	cargo build --release --package tapeloop-cli --bin tapeloop
-	cargo build --release --package tapeloop-robot --bin tapeloop-agent
+	cargo build --release --package tapeloop-cli --package tapeloop-robot --bin tapeloop --bin tapeloop-agent
 	if [ "$(CARGO_TARGET_DIR)" != "$(abspath target)" ]; then \
 	    mkdir -p target/release; \
 	    install "$(CARGO_TARGET_DIR)/release/tapeloop" "$(CARGO_TARGET_DIR)/release/tapeloop-agent" target/release/; \

@@ -62,17 +62,6 @@ pub(crate) fn written_bytes() -> Result<u64> {
     Ok(line.trim().parse()?)
 }
 
-/// Returns the sizes of all files below a folder, in bytes.
-pub(crate) fn folder_bytes(folder: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { folder_bytes(&entry.path())? } else { metadata.len() };
-    }
-    Ok(bytes)
-}
-
 /// Sleeps until the monotonic clock says `ns`.
 pub(crate) fn sleep_until(ns: i64) {
     let left = ns - SystemClock.monotonic_ns();

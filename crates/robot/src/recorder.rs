@@ -262,4 +262,13 @@ impl RecorderChannel {
             Way::Agent(channel) => channel.log(payload.into(), times),
         }
     }
+
+    /// Returns whether [`Self::log`] may have to wait for a disk or for the agent: a hint for callers that hold a lock.
+    #[inline]
+    pub fn may_wait(&self, payload_bytes: usize) -> bool {
+        match &self.0 {
+            Way::Tape(tape, channel) => tape.may_wait(channel),
+            Way::Agent(channel) => channel.may_wait(payload_bytes),
+        }
+    }
 }

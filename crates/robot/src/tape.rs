@@ -183,6 +183,12 @@ impl Tape {
         self.inner.accept(channel, payload, times)
     }
 
+    /// Returns whether [`Self::append`] may have to wait, because a writer is behind.
+    #[inline]
+    pub fn may_wait(&self, channel: &Channel) -> bool {
+        channel.routes.load().iter().any(|route| route.buffer.is_behind())
+    }
+
     /// Returns when everything accepted so far is on the disk.
     ///
     /// # Errors

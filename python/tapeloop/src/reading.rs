@@ -401,6 +401,7 @@ impl Messages {
 
     /// Makes `Messages[Message]` an annotation.
     #[classmethod]
+    #[pyo3(signature = (item, /))]
     fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
         Ok(class.py().import("types")?.getattr("GenericAlias")?.call1((class, item))?)
     }

@@ -427,10 +427,12 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Sends a payload; a large one without the interpreter's lock.
+/// Sends a payload: without the interpreter's lock where it is large or the recorder may have to wait. (Always giving the lock
+/// up would hand it to another busy thread, which keeps it for milliseconds.)
 #[inline]
 fn send(py: Python<'_>, channel: &RecorderChannel, payload: Payload<'_>, times: Times) -> Result<()> {
-    if payload.as_slice().len() < DETACH_BYTES {
+    let length = payload.as_slice().len();
+    if length < DETACH_BYTES && !channel.may_wait(length) {
         return Ok(channel.log(payload, times)?);
     }
     Ok(py.detach(|| channel.log(payload, times))?)

@@ -15,6 +15,8 @@ from .errors import CorruptError, InvalidError
 if TYPE_CHECKING:
     import numpy as np
 
+    _Array = np.ndarray[Any, Any]
+
 _ARRAYS = {
     "std_msgs/msg/Int8MultiArray": "i1",
     "std_msgs/msg/Int16MultiArray": "i2",
@@ -111,7 +113,7 @@ class _Cdr:
         self.text()
 
 
-def _image(cdr: _Cdr) -> np.ndarray[Any, Any]:
+def _image(cdr: _Cdr) -> _Array:
     numpy = _numpy()
     cdr.header()
     height, width = cdr.number("I"), cdr.number("I")
@@ -128,10 +130,11 @@ def _image(cdr: _Cdr) -> np.ndarray[Any, Any]:
     strides = (step, channels * element.itemsize, element.itemsize)[: len(shape)]
     if cdr.at + step * height > len(cdr.data):
         raise ValueError("its pixels end too early")
-    return numpy.ndarray(shape, element, cdr.data, cdr.at, strides)
+    pixels: _Array = numpy.ndarray(shape, element, cdr.data, cdr.at, strides)
+    return pixels
 
 
-def _compressed_image(cdr: _Cdr) -> np.ndarray[Any, Any]:
+def _compressed_image(cdr: _Cdr) -> _Array:
     numpy = _numpy()
     try:
         from PIL import Image
@@ -142,10 +145,11 @@ def _compressed_image(cdr: _Cdr) -> np.ndarray[Any, Any]:
     cdr.header()
     cdr.text()
     image = Image.open(BytesIO(cdr.raw(cdr.number("I"))))
-    return numpy.asarray(image)
+    pixels: _Array = numpy.asarray(image)
+    return pixels
 
 
-def _array(cdr: _Cdr, kind: str) -> np.ndarray[Any, Any]:
+def _array(cdr: _Cdr, kind: str) -> _Array:
     numpy = _numpy()
     shape: list[int] = []
     for _ in range(cdr.number("I")):
@@ -157,7 +161,7 @@ def _array(cdr: _Cdr, kind: str) -> np.ndarray[Any, Any]:
     element = numpy.dtype(cdr.order + kind)
     if count:
         cdr.align(element.itemsize)
-    flat = numpy.frombuffer(cdr.raw(count * element.itemsize), element)
+    flat: _Array = numpy.frombuffer(cdr.raw(count * element.itemsize), element)
     # Messages of other programs often have no dimensions: then it is a plain list.
     return flat.reshape(shape) if shape or count == 1 else flat
 

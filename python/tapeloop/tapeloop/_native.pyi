@@ -4,10 +4,34 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
+from types import GenericAlias, TracebackType
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, final, overload
 
 import numpy as np
+
+__all__ = [
+    "Clip",
+    "CompressedImage",
+    "Keep",
+    "Message",
+    "Messages",
+    "Recorder",
+    "Recording",
+    "Schema",
+    "Topic",
+    "TopicView",
+    "after_fork",
+    "close_all",
+    "flush",
+    "global_recorder",
+    "init",
+    "keep",
+    "log",
+    "open",
+    "recorder",
+    "save",
+    "status",
+]
 
 _Time: TypeAlias = int | str | datetime | np.datetime64
 _Duration: TypeAlias = float | str | timedelta
@@ -501,6 +525,7 @@ class Messages(Iterator[_T]):
     @property
     def losses(self) -> list[_Json]:
         """What of the asked messages cannot be read, as far as the iteration has come."""
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __iter__(self) -> Messages[_T]: ...
     def __next__(self) -> _T: ...
 

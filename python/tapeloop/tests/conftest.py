@@ -15,6 +15,15 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 
 import tapeloop as tl  # noqa: E402
 
+# One buffer of 10 minutes; segments, and with them recordings, are complete after a second and not after ten.
+QUICK = """
+[segment]
+age = "1 s"
+[[buffer]]
+name = "all"
+disk = "10 min"
+"""
+
 
 @dataclass
 class Foreign:
@@ -42,7 +51,7 @@ class Foreign:
 @pytest.fixture
 def rec(tmp_path: Path) -> Iterator[tl.Recorder]:
     """A recorder with a tape of its own."""
-    with tl.recorder("rover-7", data=tmp_path / "tape", keep="10 min") as recorder:
+    with tl.recorder("rover-7", data=tmp_path / "tape", config=QUICK) as recorder:
         yield recorder
 
 

@@ -8,11 +8,12 @@ import pytest
 
 import tapeloop as tl
 
+from .conftest import QUICK
 from .test_recorder import python
 
 
 def test_the_module_logs_with_a_recorder_of_its_own(tmp_path: Path) -> None:
-    rec = tl.init("rover-7", data=tmp_path / "a")
+    rec = tl.init("rover-7", data=tmp_path / "a", config=QUICK)
     try:
         assert tl.global_recorder() is rec
         tl.log("/t", {"x": 1})
@@ -35,7 +36,7 @@ def test_its_first_use_opens_it(tmp_path: Path) -> None:
     code = """
 import tapeloop as tl
 tl.log("/t", {"x": 1})
-print(tl.save(before="1 h").wait(30)["/t"].name, tl.global_recorder().path)
+print(tl.save(before="1 h")["/t"].name, tl.global_recorder().path)
 """
     ran = python(code, tmp_path)
     assert ran.returncode == 0, ran.stderr

@@ -78,7 +78,7 @@ class Rover:
         ({"m": np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::-1]}, {"m": [[2.0, 1.0, 0.0], [5.0, 4.0, 3.0]]}),
         ({"i": np.array([[1], [2]], np.int8), "z": np.zeros(0), "s": np.array(2.5), "b": np.array([True, False])},
          {"i": [[1], [2]], "z": [], "s": 2.5, "b": [True, False]}),
-        ({"nan": math.nan, "inf": math.inf, "a": np.array([np.nan, 1.0])}, {"nan": None, "inf": None, "a": [None, 1.0]}),
+        ({"nan": math.nan, "inf": -math.inf, "a": np.array([np.nan, 1])}, {"nan": None, "inf": None, "a": [None, 1]}),
         ({'quote"d': 'a"\\\n\t\r\x01é😀'}, None),
     ],
     ids=repr,

@@ -96,7 +96,7 @@ def test_a_topic_that_is_no_text_is_a_type_error(rec: tl.Recorder) -> None:
     with pytest.raises(TypeError):
         rec.log(5, {"x": 1})  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        rec.log("/a", {"x": 1}, 5)  # type: ignore[misc]
+        rec.log("/a", {"x": 1}, 5)  # type: ignore[call-arg]
 
 
 def test_names_that_are_made_each_time_are_the_same_topic(rec: tl.Recorder) -> None:

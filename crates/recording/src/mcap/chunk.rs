@@ -4,12 +4,17 @@
 //!
 //! **Invariant:** a payload of [`LARGE_PAYLOAD`] bytes or more is never copied here; it is carried by reference.
 
+use std::io::Write;
+
 use bytes::Bytes;
 
 use super::write::{self, ChunkHeader, ChunkIndex, MESSAGE_PREFIX_LENGTH};
 
 /// Payloads of this size and above have a chunk to themselves and are not copied into it.
 pub const LARGE_PAYLOAD: usize = 64 << 10;
+
+/// As much memory a [`Compressor`] keeps; what a large payload needed is given back.
+const KEPT_OUTPUT: usize = 1 << 20;
 
 /// How the records of a chunk are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +82,15 @@ pub struct EncodedChunk {
     pub index: ChunkIndex,
     /// What it holds, by channel.
     pub counts: Vec<ChannelCount>,
+    /// Memory that the messages were in before they were compressed, for the next chunk.
+    pub spare: Vec<u8>,
+}
+
+/// Compresses chunk after chunk: the memory that takes is used again.
+#[derive(Default)]
+pub struct Compressor {
+    zstd: Option<(i32, zstd::bulk::Compressor<'static>)>,
+    output: Vec<u8>,
 }
 
 impl Default for ChunkBuilder {
@@ -139,20 +153,26 @@ impl ChunkBuilder {
     }
 
     /// Compresses and indexes the chunk. Where compression gains less than 3 %, it is stored as it is.
-    pub fn encode(mut self, compression: Compression) -> EncodedChunk {
+    pub fn encode(self, compression: Compression) -> EncodedChunk {
+        self.encode_with(compression, &mut Compressor::default())
+    }
+
+    /// Does what [`Self::encode`] does, with memory of earlier chunks.
+    pub fn encode_with(mut self, compression: Compression, compressor: &mut Compressor) -> EncodedChunk {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&self.records);
         if let Some(large) = &self.large {
             crc.update(large);
         }
         let uncompressed_size = self.size() as u64;
-        let compressed = compress(compression, &self.records, self.large.as_deref().unwrap_or(&[]));
-        let (stored_as, body, large) = match compressed {
-            Some(body) => (compression, body, None),
-            None => (Compression::None, std::mem::take(&mut self.records), self.large.take()),
+        let start_ns = if self.entries.is_empty() { 0 } else { self.start_ns };
+        let compressed = compressor.compress(compression, &self.records, self.large.as_deref().unwrap_or(&[]));
+        let (stored_as, body, large, spare) = match compressed {
+            Some(body) => (compression, body, None, self.records),
+            None => (Compression::None, self.records, self.large.take(), Vec::new()),
         };
         let header = ChunkHeader {
-            start_ns: if self.entries.is_empty() { 0 } else { self.start_ns },
+            start_ns,
             end_ns: self.end_ns,
             uncompressed_size,
             uncompressed_crc: crc.finalize(),
@@ -164,7 +184,7 @@ impl ChunkBuilder {
         let length = prefix.len() as u64 + header.compressed_size;
         let (indexes, message_index_offsets, counts) = index(&self.entries, uncompressed_size, length);
         let index = ChunkIndex { header, offset: 0, length, message_index_offsets, message_index_length: indexes.len() as u64 };
-        EncodedChunk { prefix, body, large, indexes, index, counts }
+        EncodedChunk { prefix, body, large, indexes, index, counts, spare }
     }
 }
 
@@ -172,6 +192,11 @@ impl EncodedChunk {
     /// Returns how many bytes will be written.
     pub fn size(&self) -> u64 {
         self.index.length + self.index.message_index_length
+    }
+
+    /// Returns whether its records are compressed.
+    pub fn is_compressed(&self) -> bool {
+        !self.index.header.compression.is_empty()
     }
 
     /// Returns what is to be written, in order.
@@ -227,26 +252,54 @@ fn by_channel(entries: &[Entry]) -> (Vec<u32>, Vec<u32>) {
     (order, next)
 }
 
-/// Returns the compressed bytes, or `None` where they would not be worth it.
-fn compress(compression: Compression, records: &[u8], large: &[u8]) -> Option<Vec<u8>> {
-    use std::io::Write;
-    let size = records.len() + large.len();
-    let compressed = match compression {
-        Compression::None => return None,
-        Compression::Lz4 => {
-            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::with_capacity(size / 2));
-            encoder.write_all(records).and_then(|()| encoder.write_all(large)).ok()?;
-            encoder.finish().ok()?
+impl Compressor {
+    /// Takes memory back, for the next chunk that is compressed.
+    pub fn recycle(&mut self, memory: Vec<u8>) {
+        if memory.capacity() <= KEPT_OUTPUT {
+            self.output = memory;
         }
-        Compression::Zstd(level) if large.is_empty() => zstd::bulk::compress(records, level).ok()?,
-        Compression::Zstd(level) => {
-            let mut encoder = zstd::stream::Encoder::new(Vec::with_capacity(size / 2), level).ok()?;
-            encoder.set_pledged_src_size(Some(size as u64)).and_then(|()| encoder.include_contentsize(true)).ok()?;
-            encoder.write_all(records).and_then(|()| encoder.write_all(large)).ok()?;
-            encoder.finish().ok()?
+    }
+
+    /// Returns the compressed bytes, or `None` where they would not be worth it.
+    fn compress(&mut self, compression: Compression, records: &[u8], large: &[u8]) -> Option<Vec<u8>> {
+        if compression == Compression::None {
+            return None;
         }
-    };
-    (compressed.len() + size / 33 < size).then_some(compressed)
+        let size = records.len() + large.len();
+        let mut output = std::mem::take(&mut self.output);
+        output.clear();
+        let compressed = match compression {
+            Compression::None => return None,
+            Compression::Lz4 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(output);
+                encoder.write_all(records).and_then(|()| encoder.write_all(large)).ok()?;
+                encoder.finish().ok()?
+            }
+            Compression::Zstd(level) if large.is_empty() => {
+                output.reserve(zstd::zstd_safe::compress_bound(size));
+                self.zstd(level)?.compress_to_buffer(records, &mut output).ok()?;
+                output
+            }
+            Compression::Zstd(level) => {
+                let mut encoder = zstd::stream::Encoder::new(output, level).ok()?;
+                encoder.set_pledged_src_size(Some(size as u64)).and_then(|()| encoder.include_contentsize(true)).ok()?;
+                encoder.write_all(records).and_then(|()| encoder.write_all(large)).ok()?;
+                encoder.finish().ok()?
+            }
+        };
+        if compressed.len() + size / 33 < size {
+            return Some(compressed);
+        }
+        self.recycle(compressed);
+        None
+    }
+
+    fn zstd(&mut self, level: i32) -> Option<&mut zstd::bulk::Compressor<'static>> {
+        if self.zstd.as_ref().is_none_or(|(known, _)| *known != level) {
+            self.zstd = Some((level, zstd::bulk::Compressor::new(level).ok()?));
+        }
+        self.zstd.as_mut().map(|(_, compressor)| compressor)
+    }
 }
 
 /// Returns the CRC-32 that MCAP uses.

@@ -242,6 +242,12 @@ impl Client {
 }
 
 impl ClientChannel {
+    /// Returns whether [`Self::log`] may have to wait: for the socket, or for another thread that does.
+    #[inline]
+    pub fn may_wait(&self, payload_bytes: usize) -> bool {
+        self.client.line().may_wait(payload_bytes)
+    }
+
     /// Returns the topic's name.
     pub fn topic(&self) -> &str {
         &self.topic

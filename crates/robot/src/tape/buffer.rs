@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
-use recording::mcap::chunk::LARGE_PAYLOAD;
+use recording::mcap::chunk::{Compressor, LARGE_PAYLOAD};
 
 use super::channel::{Route, Stamp};
 use super::disk::Syncer;
@@ -59,6 +59,8 @@ pub(crate) struct Buffer {
     retired_slots: Mutex<Vec<Arc<Slot>>>,
     next_number: AtomicU64,
     pool: Mutex<Vec<Vec<u8>>>,
+    /// Of the writer alone.
+    pub(crate) compressor: Mutex<Compressor>,
 }
 
 /// What went through a buffer since the tape was opened.
@@ -100,11 +102,17 @@ impl Buffer {
             retired_slots: Mutex::default(),
             next_number: AtomicU64::new(next_number),
             pool: Mutex::default(),
+            compressor: Mutex::default(),
         })
     }
 
     pub(crate) fn is_ram(&self) -> bool {
         self.config.load().place == Place::Ram
+    }
+
+    /// Returns whether half of what may wait to be written does.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.queue.bytes() > self.config.load().queue_bytes / 2
     }
 
     /// Returns how many bytes were written since it was last looked through for what has to go.
@@ -128,7 +136,7 @@ impl Buffer {
     /// Takes a chunk's buffer back.
     pub(crate) fn recycle(&self, buffer: Vec<u8>) {
         let mut pool = self.pool.lock();
-        if pool.len() < POOL_LIMIT && buffer.capacity() >= CHUNK_SIZE {
+        if pool.len() < POOL_LIMIT && buffer.capacity() >= CHUNK_SIZE + LARGE_PAYLOAD {
             pool.push(buffer);
         }
     }

@@ -10,7 +10,7 @@ use recording::key::SegmentName;
 use recording::{Loss, Result};
 use serde::{Deserialize, Serialize};
 
-use super::disk::{Disk, DiskFile, read_small, write_atomic};
+use super::disk::{Disk, DiskFile, Syncer, read_small, write_atomic};
 use super::segment::{SegmentMeta, TopicSet, TopicSets};
 
 /// How many losses are remembered.
@@ -23,7 +23,7 @@ pub(crate) const CLOCK_STEP_NS: i64 = 50_000_000;
 /// The closed segments, by buffer and number.
 #[derive(Default)]
 pub(crate) struct Index {
-    segments: HashMap<Arc<str>, BTreeMap<u64, Arc<SegmentMeta>>>,
+    segments: BTreeMap<Arc<str>, BTreeMap<u64, Arc<SegmentMeta>>>,
     /// UTC minus monotonic time of each boot, with the monotonic time from which on that is known.
     boot_offsets: HashMap<u64, (i64, i64)>,
     losses: VecDeque<Loss>,
@@ -38,6 +38,8 @@ struct IndexFile {
     path: PathBuf,
     sets: Written,
     lines: usize,
+    /// Whether it has losses that are not durable.
+    unsynced: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,7 +116,7 @@ impl Index {
         }
         write_atomic(disk, path, &text)?;
         let file = disk.open_append(path).map_err(|error| recording::Error::io(format!("cannot open {}", path.display()), error))?;
-        self.file = Some(IndexFile { file, path: path.to_owned(), sets, lines });
+        self.file = Some(IndexFile { file, path: path.to_owned(), sets, lines, unsynced: false });
         Ok(())
     }
 
@@ -155,12 +157,16 @@ impl Index {
         }
     }
 
-    /// Remembers a loss.
+    /// Remembers a loss, unless it is known.
     pub(crate) fn add_loss(&mut self, loss: Loss) {
+        if self.losses.contains(&loss) {
+            return;
+        }
         if let Some(file) = &mut self.file {
             let mut text = Vec::new();
             push_line(&mut text, &Line::Loss(loss.clone()));
             file.lines += 1;
+            file.unsynced = true;
             let _ = file.file.append(&[&text]);
         }
         remember(&mut self.losses, loss);
@@ -168,6 +174,13 @@ impl Index {
 
     pub(crate) fn set_losses(&mut self, losses: VecDeque<Loss>) {
         self.losses = losses;
+    }
+
+    /// Returns a handle that makes losses durable: of all that the file says, they alone stand nowhere else.
+    pub(crate) fn unsynced(&mut self) -> Option<Box<dyn Syncer>> {
+        let file = self.file.as_mut().filter(|file| file.unsynced)?;
+        file.unsynced = false;
+        file.file.syncer().ok()
     }
 
     pub(crate) fn losses(&self) -> impl Iterator<Item = &Loss> {

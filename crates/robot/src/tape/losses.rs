@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a loss that was added is told at least three ways: in the next segment's end, on `/tapeloop/losses`, in the status.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ const PENDING_LIMIT: usize = 20_000;
 /// What was lost and is not told yet.
 #[derive(Default)]
 pub(crate) struct Losses {
-    pending: Mutex<HashMap<(Option<String>, String), Loss>>,
+    pending: Mutex<BTreeMap<(Option<String>, String), Loss>>,
     error: Mutex<Option<Error>>,
     has_error: AtomicBool,
     last_error: Mutex<Option<String>>,
@@ -41,7 +41,7 @@ impl Losses {
 
     /// Takes what is not told yet.
     pub(crate) fn take(&self) -> Vec<Loss> {
-        self.pending.lock().drain().map(|(_, loss)| loss).collect()
+        std::mem::take(&mut *self.pending.lock()).into_values().collect()
     }
 
     /// Makes an error wait for the next call of the program that logs.

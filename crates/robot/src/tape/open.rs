@@ -21,7 +21,7 @@ use super::index::Index;
 use super::keeper::Keeper;
 use super::latched::Latched;
 use super::losses::Losses;
-use super::segment::TopicSets;
+use super::segment::{SegmentMeta, TopicSets};
 use super::transform::TransformFor;
 use super::upkeep::Upkeep;
 use super::{Inner, Tape};
@@ -91,6 +91,8 @@ struct Found {
     index: Index,
     sets: TopicSets,
     losses: Vec<Loss>,
+    /// Losses of segments whose times nobody knows yet.
+    undated: Vec<(SegmentName, Loss)>,
     repaired: usize,
     unreadable: Vec<String>,
 }
@@ -107,6 +109,8 @@ impl Tape {
         let mut found = look(&*disk, root)?;
         let opened_ns = options.clock.utc_ns();
         found.losses.extend(running::crash_loss(&*disk, root, &found.index, opened_ns));
+        // They are on the disk before the file is gone that told of a crash, and before a damaged one is looked at again.
+        found.losses.iter().for_each(|loss| found.index.add_loss(loss.clone()));
         let index_path = index_path(root);
         if let Err(error) = found.index.save(&*disk, &index_path) {
             // The index is only a shortcut: a read-only disk is refused below, by the first write that matters.
@@ -229,7 +233,7 @@ fn lock(root: &Path) -> Result<Lock> {
 fn look(disk: &dyn Disk, root: &Path) -> Result<Found> {
     let mut sets = TopicSets::default();
     let mut loaded = Index::load(disk, &index_path(root), &mut sets);
-    let mut found = Found { index: Index::default(), sets, losses: Vec::new(), repaired: 0, unreadable: Vec::new() };
+    let mut found = Found { index: Index::default(), sets, losses: Vec::new(), undated: Vec::new(), repaired: 0, unreadable: Vec::new() };
     found.index.set_losses(std::mem::take(&mut loaded.losses));
     let mut boots: HashMap<PathBuf, Definitions> = HashMap::new();
     let mut alive = HashSet::new();
@@ -272,6 +276,7 @@ fn look(disk: &dyn Disk, root: &Path) -> Result<Found> {
         }
     }
     found.index.guess_clocks();
+    found.date_losses();
     Ok(found)
 }
 
@@ -289,10 +294,13 @@ impl Inner {
 impl Found {
     /// Looks into a segment; returns whether it stays.
     fn take(&mut self, disk: &dyn Disk, path: &Path, key: &str, name: SegmentName, known: &Definitions) -> Result<bool> {
-        match recovery::recover(disk, path, key, name, known, &mut self.sets) {
+        match recovery::recover(disk, path, key, name.clone(), known, &mut self.sets) {
             Ok(Some(recovered)) => {
                 self.repaired += usize::from(recovered.repaired);
-                self.losses.extend(recovered.losses);
+                let (dated, undated): (Vec<Loss>, Vec<Loss>) =
+                    recovered.losses.into_iter().partition(|loss| loss.start_ns.is_some() && loss.end_ns.is_some());
+                self.losses.extend(dated);
+                self.undated.extend(undated.into_iter().map(|loss| (name.clone(), loss)));
                 self.unreadable.extend(recovered.unrepaired);
                 self.index.put(Arc::new(recovered.meta));
                 Ok(true)
@@ -305,8 +313,28 @@ impl Found {
             Err(error) => {
                 // It stays where it is, for a person to look at; recording goes on.
                 self.unreadable.push(error.to_string());
+                let bytes = disk.open_read(path).and_then(|file| file.len()).ok();
+                let reason = format!("unreadable segment {key}: {}", error.message());
+                self.undated.push((name, Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes, reason }));
                 Ok(true)
             }
+        }
+    }
+
+    /// Gives losses without times those of the segments around them: what is lost lies between the beginning of the one before
+    /// and the end of its boot.
+    fn date_losses(&mut self) {
+        for (name, mut loss) in std::mem::take(&mut self.undated) {
+            let boot = || self.index.all().filter(|meta| meta.name.boot == name.boot && meta.start_ns <= meta.end_ns);
+            let before = boot().filter(|meta| meta.name.buffer == name.buffer && meta.name.number < name.number);
+            let times = |meta: &Arc<SegmentMeta>| meta.corrected_ns(self.index.correction_ns(meta));
+            let first_ns = before.max_by_key(|meta| meta.name.number).map(|meta| times(meta).0);
+            loss.start_ns = loss.start_ns.or(first_ns).or_else(|| boot().map(|meta| times(meta).0).min());
+            loss.end_ns = loss
+                .end_ns
+                .or_else(|| boot().map(|meta| times(meta).1).max())
+                .filter(|end_ns| loss.start_ns.is_none_or(|start_ns| start_ns <= *end_ns));
+            self.losses.push(loss);
         }
     }
 }

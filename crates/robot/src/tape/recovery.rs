@@ -64,7 +64,7 @@ pub(crate) fn recover(
     }
     let scan = scan::scan_with(&*source, known).map_err(not_ours)?;
     if scan.chunks.is_empty() {
-        return Ok(if scan.losses.is_empty() { None } else { Some(lost_whole(scan, key, name, sets)) });
+        return Ok(if scan.losses.is_empty() { None } else { Some(lost_whole(scan, key, name, size_bytes, sets)) });
     }
     let mut recovered =
         Recovered { meta: meta_of(&scan, key, name, size_bytes, sets)?, losses: scan.losses.clone(), repaired: false, unrepaired: None };
@@ -84,14 +84,14 @@ pub(crate) fn recover(
     Ok(Some(recovered))
 }
 
-fn lost_whole(scan: Scan, key: &str, name: SegmentName, sets: &mut TopicSets) -> Recovered {
+fn lost_whole(scan: Scan, key: &str, name: SegmentName, size_bytes: u64, sets: &mut TopicSets) -> Recovered {
     let meta = SegmentMeta {
         key: key.into(),
         name: Arc::new(name),
         topics: sets.intern(Vec::new()),
         start_ns: i64::MAX,
         end_ns: i64::MIN,
-        size_bytes: 0,
+        size_bytes,
         clock_offset_ns: 0,
         born_monotonic_ns: None,
         file_clock: false,

@@ -198,6 +198,10 @@ impl Inner {
         if let Err(error) = self.write_latched() {
             outcome = outcome.and(Err(Error::io("cannot write latched values", error)));
         }
+        let unsynced = self.index.lock().unsynced();
+        if let Some(Err(error)) = unsynced.map(|syncer| syncer.sync()) {
+            outcome = outcome.and(Err(Error::io("cannot sync the index", error)));
+        }
         for buffer in buffers {
             match self.sync_buffer(buffer) {
                 Ok(()) => buffer.counters.durable_until_ns.store(upto_ns, Ordering::Relaxed),
@@ -460,7 +464,12 @@ impl Inner {
                 }
                 // A file's times say nothing about age on the wall clock, nor the other way round.
                 let comparable = meta.file_clock == self.clock.is_file();
-                let end_ns = if comparable { meta.end_ns.saturating_add(correction_ns) } else { i64::MAX };
+                let end_ns = match comparable {
+                    true if meta.start_ns <= meta.end_ns => meta.end_ns.saturating_add(correction_ns),
+                    // Of one that is damaged as a whole nobody knows its times: it goes with the one before it.
+                    true => candidates.last().map_or(i64::MAX, |before: &Candidate<'_>| before.end_ns),
+                    false => i64::MAX,
+                };
                 candidates.push(Candidate { meta, end_ns });
             }
             eviction::choose(&candidates, budget)

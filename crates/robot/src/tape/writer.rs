@@ -121,7 +121,8 @@ impl Inner {
 
     fn write_chunk(&self, buffer: &Arc<Buffer>, full: FullChunk) {
         let FullChunk { lane, chunk, first_sequence, last_sequence } = full;
-        let mut encoded = chunk.encode(buffer.config.load().compression);
+        let mut encoded = chunk.encode_with(buffer.config.load().compression, &mut buffer.compressor.lock());
+        buffer.recycle(std::mem::take(&mut encoded.spare));
         if buffer.is_ram() {
             encoded.body.shrink_to_fit();
         }
@@ -143,8 +144,10 @@ impl Inner {
                 self.losses.fail(Error::io(format!("buffer '{}' cannot be written", buffer.name), error));
             }
         }
-        if let Some(encoded) = Arc::into_inner(encoded).filter(|_| !buffer.is_ram()) {
-            buffer.recycle(encoded.body);
+        match Arc::into_inner(encoded) {
+            Some(encoded) if encoded.is_compressed() => buffer.compressor.lock().recycle(encoded.body),
+            Some(encoded) => buffer.recycle(encoded.body),
+            None => {}
         }
     }
 

@@ -74,7 +74,8 @@ impl<'a> Walk<'a> {
         let at = if window.get(0, MAGIC.len())? == MAGIC { MAGIC.len() as u64 } else { 0 };
         let end = summary.map_or(window.length(), |summary| summary.start);
         let scan = Scan { closed: summary.is_some(), clean: true, good_end: at, ..Scan::default() };
-        let chunked = summary.is_some_and(|summary| !summary.chunks.is_empty());
+        // Definitions from elsewhere are those of a tape's boot, and its segments hold every message in a chunk.
+        let chunked = !extra.is_empty() || summary.is_some_and(|summary| !summary.chunks.is_empty());
         let effort = Effort::new(window.length());
         let lengths = summary.into_iter().flat_map(|summary| &summary.chunks).map(|index| (index.offset, index.length));
         Ok(Self {

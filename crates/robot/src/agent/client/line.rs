@@ -185,6 +185,12 @@ impl Line {
         Ok(())
     }
 
+    /// Returns whether taking a message of `payload_bytes` may mean to wait: it fills the batch, or somebody else is sending.
+    #[inline]
+    pub(super) fn may_wait(&self, payload_bytes: usize) -> bool {
+        self.state.try_lock().is_none_or(|state| !matches!(state.link, Link::Up(_)) || !state.outbox.has_room(payload_bytes))
+    }
+
     /// Puts a message into the batch, or sends it where it is large.
     #[inline]
     pub(super) fn take(&self, state: &mut State, head: &EntryHead, payload: &[u8], now_ns: i64) -> Result<()> {
