@@ -30,7 +30,8 @@ def prepare(root: Path, build: bool) -> Programs:
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
     if build:
         packages = ["--package", "tapeloop-bench", "--package", "tapeloop-robot"]
-        run(["cargo", "build", "--release", *packages, "--bin", "tape-bench", "--bin", "tapeloop-agent"], root, environment)
+        programs = ["--bin", "tape-bench", "--bin", "tapeloop-agent"]
+        run(["cargo", "build", "--release", *packages, *programs], root, environment)
     return Programs(
         bench=target / "release" / "tape-bench",
         agent=target / "release" / "tapeloop-agent",

@@ -17,6 +17,9 @@ use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, Py
 /// How many classes are remembered; beyond it they are looked up again.
 const CLASSES_LIMIT: usize = 4096;
 
+/// Classes by their address, which is theirs as long as they are held.
+type Classes = HashMap<usize, (Py<PyType>, Class)>;
+
 /// How a value is written.
 #[derive(Clone, Debug)]
 pub(crate) enum Class {
@@ -67,7 +70,7 @@ pub(crate) struct Fields {
 
 /// Returns how `value` is written.
 pub(crate) fn classify(value: &Bound<'_, PyAny>) -> PyResult<Class> {
-    static CLASSES: Mutex<Option<HashMap<usize, (Py<PyType>, Class)>>> = Mutex::new(None);
+    static CLASSES: Mutex<Option<Classes>> = Mutex::new(None);
     let class = value.get_type();
     let address = class.as_ptr() as usize;
     if let Some((_, known)) = CLASSES.lock().as_ref().and_then(|classes| classes.get(&address)) {

@@ -201,7 +201,6 @@ impl Clip {
 
     /// Writes a standalone MCAP file.
     #[pyo3(signature = (path, *, topics=None, start=None, end=None, compression="zstd"))]
-    #[expect(clippy::too_many_arguments, reason = "they are keyword arguments in Python")]
     fn export<'py>(
         &self,
         py: Python<'py>,

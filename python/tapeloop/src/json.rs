@@ -9,6 +9,9 @@
 //! **Invariant:** what is written is valid JSON in UTF-8, of at most [`SIZE_LIMIT`] bytes; a value that cannot be written is
 //! refused with the place where it stands.
 
+mod array;
+mod text;
+
 use std::fmt::Write as _;
 
 use pyo3::ffi;
@@ -17,29 +20,18 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
 
-use crate::buffer::{Buffer, Element};
+use self::array::write_array;
+use self::text::{write_base64, write_text};
+use crate::buffer::Buffer;
 use crate::class::{Class, classify};
 use crate::error::{Failure, Result};
+use crate::fingerprint::{BASE64, BOOL, Fingerprint, MOMENT, NOTHING, NUMBER, TEXT, entry, hash, seal_list, seal_object, unite};
 
 /// How deep lists and dicts may be nested; what is deeper is most likely a cycle.
 pub(crate) const DEPTH_LIMIT: usize = 64;
 
 /// The longest JSON message, in bytes.
 pub(crate) const SIZE_LIMIT: usize = 256 << 20;
-
-/// The shape of a message, as a hash.
-pub(crate) type Fingerprint = u64;
-
-const NOTHING: Fingerprint = 0;
-const BOOL: Fingerprint = 0x9ae1_6a3b_2f90_404f;
-const NUMBER: Fingerprint = 0xc949_d7c7_509e_6557;
-const TEXT: Fingerprint = 0xff51_afd7_ed55_8ccd;
-const BASE64: Fingerprint = 0xc4ce_b9fe_1a85_ec53;
-const MOMENT: Fingerprint = 0xb492_b66f_be98_f273;
-const MIXED: Fingerprint = 0x8ebc_6af0_9c88_c6e3;
-const LIST: u64 = 0x5899_65cc_7537_4cc3;
-const OBJECT: u64 = 0xe703_7ed1_a0b4_28db;
-const SALT: u64 = 0xa076_1d64_78bd_642f;
 
 /// Why a value cannot be written, and where it stands.
 struct Refusal {
@@ -336,183 +328,6 @@ fn write_str(text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> Fingerprint {
     TEXT
 }
 
-/// Appends `text` with quotes, escaped.
-pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut written = 0;
-    for (index, &byte) in bytes.iter().enumerate() {
-        if !ESCAPED[byte as usize] {
-            continue;
-        }
-        out.extend_from_slice(&bytes[written..index]);
-        written = index + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
-            }
-        }
-    }
-    out.extend_from_slice(&bytes[written..]);
-    out.push(b'"');
-}
-
-const ESCAPED: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
-
-fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    out.reserve(bytes.len().div_ceil(3) * 4 + 2);
-    out.push(b'"');
-    for group in bytes.chunks(3) {
-        let byte = |index: usize| group.get(index).map_or(0, |&byte| u32::from(byte));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            out.push(if place <= group.len() { DIGITS[(bits >> (18 - 6 * place) & 63) as usize] } else { b'=' });
-        }
-    }
-    out.push(b'"');
-}
-
-/// Writes a numpy array inside of a message as nested lists.
-fn write_array(array: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> Encoded {
-    let buffer = Buffer::get(array).map_err(|_| unreadable(array))?;
-    let Ok(element) = buffer.element() else { return Err(unreadable(array)) };
-    let mut bytes = Vec::new();
-    buffer.view().append_to(&mut bytes);
-    // The shortest element takes two characters.
-    if out.len() + bytes.len() / element.size() * 2 > SIZE_LIMIT {
-        return Err(refuse("an array too large for JSON; log it as a topic of its own".to_owned()));
-    }
-    let shape: Vec<usize> = buffer.shape().iter().map(|&size| size as usize).collect();
-    if depth + shape.len() > DEPTH_LIMIT {
-        return Err(refuse(format!("an array of {} dimensions, nested deeper than {DEPTH_LIMIT} levels", shape.len())));
-    }
-    let mut elements = bytes.chunks_exact(element.size());
-    write_nested(&shape, &mut elements, element, out);
-    let leaf = if bytes.is_empty() {
-        NOTHING
-    } else if element == Element::Bool {
-        BOOL
-    } else {
-        NUMBER
-    };
-    Ok(shape.iter().fold(leaf, |inner, _| seal_list(inner)))
-}
-
-fn unreadable(array: &Bound<'_, PyAny>) -> Box<Refusal> {
-    let kind = array.getattr("dtype").and_then(|kind| kind.str().map(|text| text.to_string())).unwrap_or_default();
-    refuse(format!("an array of {kind}; bool, integers of 8 to 64 bits, float32 and float64 can be logged"))
-}
-
-fn write_nested(shape: &[usize], elements: &mut std::slice::ChunksExact<'_, u8>, element: Element, out: &mut Vec<u8>) {
-    let Some((&count, inner)) = shape.split_first() else {
-        if let Some(bytes) = elements.next() {
-            write_element(bytes, element, out);
-        }
-        return;
-    };
-    out.push(b'[');
-    for index in 0..count {
-        if index > 0 {
-            out.push(b',');
-        }
-        write_nested(inner, elements, element, out);
-    }
-    out.push(b']');
-}
-
-fn write_element(bytes: &[u8], element: Element, out: &mut Vec<u8>) {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    let integer = i64::from_ne_bytes(word);
-    let (mut digits, mut decimal) = (itoa::Buffer::new(), zmij::Buffer::new());
-    let text = match element {
-        Element::Bool => {
-            if integer == 0 {
-                "false"
-            } else {
-                "true"
-            }
-        }
-        // As the shortest decimal of the 32 bits: 0.1 stays 0.1.
-        Element::F32 if f32::from_bits(integer as u32).is_finite() => decimal.format_finite(f32::from_bits(integer as u32)),
-        Element::F64 if f64::from_bits(integer as u64).is_finite() => decimal.format_finite(f64::from_bits(integer as u64)),
-        Element::F32 | Element::F64 => "null",
-        Element::I8 => digits.format(integer as i8),
-        Element::I16 => digits.format(integer as i16),
-        Element::I32 => digits.format(integer as i32),
-        Element::I64 => digits.format(integer),
-        Element::U8 => digits.format(integer as u8),
-        Element::U16 => digits.format(integer as u16),
-        Element::U32 => digits.format(integer as u32),
-        Element::U64 => digits.format(integer as u64),
-    };
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// Returns the shape of a list that held elements of `a` and now one of `b`.
-fn unite(a: Fingerprint, b: Fingerprint) -> Fingerprint {
-    match (a, b) {
-        _ if a == b => a,
-        (NOTHING, _) => b,
-        (_, NOTHING) => a,
-        _ => MIXED,
-    }
-}
-
-fn seal_list(elements: Fingerprint) -> Fingerprint {
-    mix(elements ^ SALT, LIST)
-}
-
-fn seal_object(entries: u64) -> Fingerprint {
-    mix(entries ^ SALT, OBJECT)
-}
-
-#[inline]
-fn entry(key: u64, child: Fingerprint) -> u64 {
-    mix(key, child ^ SALT)
-}
-
-/// Returns a hash of `bytes`: fast for short keys, and the same in every run.
-#[inline]
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
-    let mut state = SALT ^ (bytes.len() as u64).wrapping_mul(OBJECT);
-    let mut words = bytes.chunks_exact(8);
-    for word in &mut words {
-        let word = u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
-        state = mix(state ^ word, LIST);
-    }
-    let mut last = 0u64;
-    for &byte in words.remainder() {
-        last = last << 8 | u64::from(byte);
-    }
-    mix(state ^ last, OBJECT)
-}
-
-/// Returns both halves of a product folded together.
-#[inline]
-pub(crate) fn mix(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
-}
-
 #[cold]
 fn refuse(reason: String) -> Box<Refusal> {
     Box::new(Refusal { path: Vec::new(), failure: Failure::invalid(reason) })
@@ -545,6 +360,7 @@ impl<'a, 'py> From<pyo3::CastError<'a, 'py>> for Box<Refusal> {
 
 /// Says where the refused value stands.
 #[cold]
+#[expect(clippy::boxed_local, reason = "the writers return it in a box, which keeps their results small")]
 fn explain(refusal: Box<Refusal>) -> Failure {
     let Failure::Ours(error) = refusal.failure else { return refusal.failure };
     let mut place = String::new();

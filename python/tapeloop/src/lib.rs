@@ -12,6 +12,7 @@ mod cdr;
 mod class;
 mod clip;
 mod error;
+mod fingerprint;
 mod global;
 mod image;
 mod json;

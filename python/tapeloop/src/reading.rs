@@ -1,31 +1,27 @@
 //! `tapeloop.open` and what it returns: recordings, their topics, their messages.
 //!
-//! In comes a path, out come messages in the order of their log times. Messages are read in batches without the
-//! interpreter's lock; a payload is decoded when somebody asks for its value.
+//! In comes a path, out come topics, counts, losses, and messages in the order of their log times.
 //!
 //! **Invariant:** damaged data never raises while messages are read: it is in `losses`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod messages;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyString, PyType};
+use pyo3::types::PyDict;
 use recording::mcap::chunk::Compression;
 use recording::read::{self, ExportOptions, Info};
-use recording::{Error, Kind, Span, TopicFilter, time};
+use recording::{Error, Span, TopicFilter, time};
 
+pub(crate) use self::messages::{Message, Messages};
 use crate::argument::{filter, from_json, span};
 use crate::error::{Failure, Result};
 use crate::recorder::path;
 use crate::schema::Schema;
-
-/// How many messages are read at once, at most.
-const BATCH_MESSAGES: usize = 256;
-/// How many payload bytes are read at once, unless one message is larger.
-const BATCH_BYTES: usize = 1 << 20;
 
 /// Opens a recording: an MCAP file, a folder of a ROS 2 bag, a clip's manifest or a tape's folder.
 #[pyfunction]
@@ -164,7 +160,6 @@ impl Recording {
 
     /// Writes a standalone MCAP file.
     #[pyo3(signature = (path, *, topics=None, start=None, end=None, compression="zstd"))]
-    #[expect(clippy::too_many_arguments, reason = "they are keyword arguments in Python")]
     fn export<'py>(
         &self,
         py: Python<'py>,
@@ -288,208 +283,6 @@ impl TopicView {
 
     fn __repr__(&self) -> String {
         format!("<tapeloop.TopicView {}: {} as {}>", self.name(), self.type_name(), self.encoding())
-    }
-}
-
-/// Iterates over messages.
-#[pyclass(frozen, weakref, module = "tapeloop")]
-pub(crate) struct Messages {
-    /// Taken out while messages are read, so that no lock is held meanwhile.
-    state: Mutex<Option<Reading>>,
-    only: Option<String>,
-    raw: bool,
-}
-
-struct Reading {
-    source: read::Messages,
-    batch: VecDeque<recording::Message>,
-    failed: Option<Error>,
-    ended: bool,
-    topics: HashMap<usize, (Arc<recording::Topic>, Arc<Described>)>,
-}
-
-/// What all messages of a topic share.
-struct Described {
-    name: Py<PyString>,
-    encoding: Py<PyString>,
-    schema: Option<Py<Schema>>,
-}
-
-impl Messages {
-    fn new(py: Python<'_>, recording: &read::Recording, filter: &TopicFilter, span: Span, raw: bool, only: Option<String>) -> Result<Self> {
-        let source = py.detach(|| recording.messages(filter, span))?;
-        let reading = Reading { source, batch: VecDeque::new(), failed: None, ended: false, topics: HashMap::new() };
-        Ok(Self { state: Mutex::new(Some(reading)), only, raw })
-    }
-
-    /// Runs `work` on the state, which nobody else sees meanwhile.
-    fn with<T>(&self, work: impl FnOnce(&mut Reading) -> Result<T>) -> Result<T> {
-        let taken = self.state.lock().take();
-        let mut reading = taken.ok_or_else(|| Failure::Ours(Error::new(Kind::Conflict, "another thread is reading from this iterator")))?;
-        let outcome = work(&mut reading);
-        *self.state.lock() = Some(reading);
-        outcome
-    }
-}
-
-impl Reading {
-    /// Reads the next batch.
-    fn fill(&mut self, only: Option<&str>) {
-        let mut bytes = 0;
-        while self.batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES && !self.ended {
-            match self.source.next() {
-                Some(Ok(message)) if only.is_some_and(|only| message.topic.name != only) => {}
-                Some(Ok(message)) => {
-                    bytes += message.data.len();
-                    self.batch.push_back(message);
-                }
-                Some(Err(error)) => {
-                    self.failed = Some(error);
-                    self.ended = true;
-                }
-                None => self.ended = true,
-            }
-        }
-    }
-
-    fn describe(&mut self, py: Python<'_>, topic: &Arc<recording::Topic>) -> Result<Arc<Described>> {
-        let address = Arc::as_ptr(topic) as usize;
-        if let Some((_, described)) = self.topics.get(&address) {
-            return Ok(described.clone());
-        }
-        let described = Arc::new(Described {
-            name: PyString::intern(py, &topic.name).unbind(),
-            encoding: PyString::intern(py, &topic.encoding).unbind(),
-            schema: topic.schema.clone().map(|schema| Py::new(py, Schema::from(schema))).transpose()?,
-        });
-        self.topics.insert(address, (topic.clone(), described.clone()));
-        Ok(described)
-    }
-}
-
-#[pymethods]
-impl Messages {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyAny>>> {
-        self.with(|reading| {
-            if reading.batch.is_empty() && !reading.ended {
-                py.check_signals()?;
-                py.detach(|| reading.fill(self.only.as_deref()));
-            }
-            let Some(message) = reading.batch.pop_front() else {
-                return reading.failed.take().map_or(Ok(None), |error| Err(error.into()));
-            };
-            let described = reading.describe(py, &message.topic)?;
-            if self.raw {
-                let data = PyBytes::new(py, &message.data);
-                let tuple = (described.name.bind(py), message.log_time_ns, message.publish_time_ns, data);
-                return Ok(Some(tuple.into_pyobject(py)?.into_any()));
-            }
-            let message = Message { message, described, data: PyOnceLock::new(), value: PyOnceLock::new() };
-            Ok(Some(Bound::new(py, message)?.into_any()))
-        })
-    }
-
-    /// What of the asked messages cannot be read, as far as the iteration has come.
-    #[getter]
-    fn losses<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
-        self.with(|reading| from_json(py, &reading.source.losses()))
-    }
-
-    /// Makes `Messages[Message]` an annotation.
-    #[classmethod]
-    #[pyo3(signature = (item, /))]
-    fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-        Ok(class.py().import("types")?.getattr("GenericAlias")?.call1((class, item))?)
-    }
-
-    fn __repr__(&self) -> String {
-        "<tapeloop.Messages>".to_owned()
-    }
-}
-
-/// One message.
-#[pyclass(frozen, weakref, module = "tapeloop")]
-pub(crate) struct Message {
-    message: recording::Message,
-    described: Arc<Described>,
-    data: PyOnceLock<Py<PyBytes>>,
-    value: PyOnceLock<Py<PyAny>>,
-}
-
-#[pymethods]
-impl Message {
-    /// The topic's name.
-    #[getter]
-    fn topic(&self, py: Python<'_>) -> Py<PyString> {
-        self.described.name.clone_ref(py)
-    }
-
-    /// When it was recorded; ns UTC.
-    #[getter]
-    fn log_time(&self) -> i64 {
-        self.message.log_time_ns
-    }
-
-    /// When it was published; ns UTC.
-    #[getter]
-    fn publish_time(&self) -> i64 {
-        self.message.publish_time_ns
-    }
-
-    /// MCAP's sequence field.
-    #[getter]
-    fn sequence(&self) -> u32 {
-        self.message.sequence
-    }
-
-    /// How the payload is encoded: `json`, `cdr`, …
-    #[getter]
-    fn encoding(&self, py: Python<'_>) -> Py<PyString> {
-        self.described.encoding.clone_ref(py)
-    }
-
-    /// The definition of the payload, if there is one.
-    #[getter]
-    fn schema(&self, py: Python<'_>) -> Option<Py<Schema>> {
-        self.described.schema.as_ref().map(|schema| schema.clone_ref(py))
-    }
-
-    /// The name of the payload's type, or an empty text.
-    #[getter(r#type)]
-    fn type_name(&self) -> &str {
-        self.message.topic.type_name()
-    }
-
-    /// The payload.
-    #[getter]
-    fn data<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        self.data.get_or_init(py, || PyBytes::new(py, &self.message.data).unbind()).bind(py).clone()
-    }
-
-    /// The payload, decoded.
-    #[getter]
-    fn value<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
-        static DECODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        if let Some(value) = self.value.get(py) {
-            return Ok(value.bind(py).clone());
-        }
-        let decode = DECODE.import(py, "tapeloop._decode", "decode")?;
-        let value = decode.call1((self.topic(py), self.encoding(py), self.type_name(), self.data(py)))?;
-        Ok(self.value.get_or_init(py, || value.unbind()).bind(py).clone())
-    }
-
-    fn __repr__(&self) -> String {
-        let message = &self.message;
-        let kind = match message.topic.type_name() {
-            "" => String::new(),
-            name => format!("{name} as "),
-        };
-        let (topic, when) = (&message.topic.name, time::format_time(message.log_time_ns));
-        format!("<tapeloop.Message {topic} at {when}: {kind}{}, {} bytes>", message.topic.encoding, message.data.len())
     }
 }
 

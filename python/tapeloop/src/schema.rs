@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use crate::buffer::Buffer;
 use crate::error::{Failure, Result};
-use crate::json::{hash, mix};
+use crate::fingerprint::{hash, mix};
 
 /// The definition of a message type.
 #[pyclass(frozen, eq, hash, weakref, module = "tapeloop")]

@@ -16,7 +16,7 @@ use recording::Schema;
 use robot::{ChannelSpec, RecorderChannel};
 
 use crate::error::Result;
-use crate::json::{Fingerprint, hash, mix};
+use crate::fingerprint::{Fingerprint, hash, mix};
 use crate::qos::{self, Qos};
 use crate::shape::{Shape, permissive_schema};
 
@@ -25,13 +25,16 @@ pub(crate) const SHAPES_LIMIT: usize = 64;
 /// How many ways to a channel are remembered per topic.
 const KEYS_LIMIT: usize = 4096;
 /// How many topic names are found by the address of their object.
-const RECENT: usize = 256;
+const RECENT_LIMIT: usize = 256;
 
 /// The topics of one recorder.
 pub(crate) struct Topics {
-    recent: Mutex<Vec<Option<(Py<PyString>, Arc<Topic>)>>>,
+    recent: Mutex<Vec<Option<Recent>>>,
     by_name: Mutex<HashMap<String, Arc<Topic>>>,
 }
+
+/// A topic whose name was used lately, as the object that it was.
+type Recent = (Py<PyString>, Arc<Topic>);
 
 /// One topic of one recorder.
 pub(crate) struct Topic {
@@ -65,13 +68,13 @@ struct Known {
 
 impl Topics {
     pub(crate) fn new() -> Self {
-        Self { recent: Mutex::new((0..RECENT).map(|_| None).collect()), by_name: Mutex::default() }
+        Self { recent: Mutex::new((0..RECENT_LIMIT).map(|_| None).collect()), by_name: Mutex::default() }
     }
 
     /// Returns the topic called `name`.
     #[inline]
     pub(crate) fn get(&self, name: &Bound<'_, PyString>) -> Result<Arc<Topic>> {
-        let place = (name.as_ptr() as usize >> 4) % RECENT;
+        let place = (name.as_ptr() as usize >> 4) % RECENT_LIMIT;
         if let Some((known, topic)) = &self.recent.lock()[place]
             && known.as_ptr() == name.as_ptr()
         {

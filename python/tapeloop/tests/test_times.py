@@ -53,7 +53,7 @@ def test_ago_and_clock_times_are_seen_from_now(rec: tl.Recorder) -> None:
         (None.__class__, "not a time"),
         (2**63, "64 bits"),
         (-1, "before 1970"),
-        (np.datetime64("NaT"), "NaT"),
+        (np.datetime64("NaT", "ns"), "NaT"),
         (datetime.datetime(9999, 1, 1), "64 bits"),
     ],
     ids=repr,

@@ -18,6 +18,11 @@ use crate::mcap::write::{ChunkHeader, ChunkIndex, PREFIX_LENGTH};
 use crate::message::Topic;
 use crate::source::ReadAt;
 
+/// How many chunks in front of damage and behind it tell when lost messages may have been.
+const NEIGHBOURS: usize = 16;
+/// What a chunk's record has besides its compression's name and its records.
+const CHUNK_OVERHEAD: u64 = PREFIX_LENGTH as u64 + 40;
+
 /// A damaged stretch of a file.
 pub(super) struct Damage {
     pub(super) from: u64,
@@ -30,14 +35,12 @@ pub(super) struct Damage {
     /// Message indexes directly behind the stretch, which belong to a chunk in it: (channel, offset).
     pub(super) indexes: Vec<(u16, u64)>,
     pub(super) indexes_end: u64,
-    /// The last log time in front of it.
-    pub(super) after_ns: Option<u64>,
     lost_bytes: Option<u64>,
 }
 
 impl Damage {
     pub(super) fn new(from: u64, to: u64, reason: String) -> Self {
-        Self { from, to, reason, header: None, exact: false, indexes: Vec::new(), indexes_end: to, after_ns: None, lost_bytes: None }
+        Self { from, to, reason, header: None, exact: false, indexes: Vec::new(), indexes_end: to, lost_bytes: None }
     }
 
     /// Makes it the rest of a chunk of which `content` could be read.
@@ -97,25 +100,44 @@ pub(crate) fn chunk_losses(source: &dyn ReadAt, index: &ChunkIndex, topics: &BTr
 
 /// Returns the loss of a stretch that no summary describes.
 fn unindexed(source: &dyn ReadAt, scan: &Scan, damage: &Damage) -> Result<Vec<Loss>> {
-    let next_ns = {
-        let chunk = scan.chunks.iter().find(|chunk| chunk.offset >= damage.to).map(|chunk| (chunk.offset, chunk.start_ns));
-        let run = scan.loose.iter().find(|run| run.offset >= damage.to).map(|run| (run.offset, run.content.start_ns));
-        [chunk, run].into_iter().flatten().min().map(|(_, start_ns)| start_ns)
-    };
-    let header = damage.header.as_ref();
-    let whole = Loss {
+    let whole = |start_ns: Option<u64>, end_ns: Option<u64>, bytes: u64| Loss {
         topic: None,
-        start_ns: header.map(|header| header.start_ns).or(damage.after_ns).map(to_ns),
-        end_ns: header.map(|header| header.end_ns).or(next_ns).map(to_ns),
+        start_ns: start_ns.map(to_ns),
+        end_ns: end_ns.map(to_ns),
         messages: None,
-        bytes: damage.lost_bytes.or(header.map(|header| header.uncompressed_size)).or(Some(damage.to - damage.from)),
+        bytes: Some(bytes),
         reason: damage.reason.clone(),
     };
-    let orphans = by_topic(source, &damage.indexes, &scan.topics, &Loss { bytes: None, ..whole.clone() })?;
-    if orphans.is_empty() || (header.is_some() && !damage.exact) {
-        return Ok(orphans.into_iter().chain([whole]).collect());
+    let (first_ns, last_ns) = around(scan, damage);
+    let mut losses = Vec::new();
+    let mut rest_bytes = damage.to - damage.from;
+    if let Some(header) = &damage.header {
+        let bytes = damage.lost_bytes.unwrap_or(header.uncompressed_size);
+        losses.push(whole(Some(header.start_ns), Some(header.end_ns), bytes));
+        rest_bytes = rest_bytes.saturating_sub(header.compressed_size + CHUNK_OVERHEAD);
     }
-    Ok(orphans)
+    // What is behind the chunk, or has no header at all, may be several chunks.
+    if !damage.exact && rest_bytes > 0 {
+        losses.push(whole(first_ns, last_ns, rest_bytes));
+    }
+    let unsure = losses.last().cloned().unwrap_or_else(|| whole(first_ns, last_ns, damage.to - damage.from));
+    let orphans = by_topic(source, &damage.indexes, &scan.topics, &Loss { bytes: None, ..unsure })?;
+    if damage.exact && !orphans.is_empty() {
+        losses.clear();
+    }
+    Ok(orphans.into_iter().chain(losses).collect())
+}
+
+/// Returns between which times a message may lie that was lost: chunks overlap, but not far.
+fn around(scan: &Scan, damage: &Damage) -> (Option<u64>, Option<u64>) {
+    let chunks = scan.chunks.iter().map(|chunk| (chunk.offset, chunk.start_ns, chunk.end_ns));
+    let runs = scan.loose.iter().map(|run| (run.offset, run.content.start_ns, run.content.end_ns));
+    let (mut before, mut behind): (Vec<_>, Vec<_>) = chunks.chain(runs).partition(|(offset, ..)| *offset < damage.from);
+    behind.retain(|(offset, ..)| *offset >= damage.to);
+    before.sort_unstable_by_key(|(offset, ..)| std::cmp::Reverse(*offset));
+    behind.sort_unstable();
+    let first_ns = before.iter().take(NEIGHBOURS).map(|(_, start_ns, _)| *start_ns).min();
+    (first_ns, behind.iter().take(NEIGHBOURS).map(|(_, _, end_ns)| *end_ns).max())
 }
 
 /// Reads message indexes and returns the loss of each topic; nothing if none of them says anything.

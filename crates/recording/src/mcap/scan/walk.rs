@@ -352,7 +352,6 @@ impl<'a> Walk<'a> {
         let mut damage = Damage::new(from, to, format!("{reason}, at byte {}", self.at));
         damage.header = chunk.map(|(header, _)| header);
         damage.exact = trusted_end.is_some();
-        damage.after_ns = self.last_ns();
         self.damages.push(damage);
         (self.at, self.trusted) = (to, to);
         Ok(())
@@ -362,12 +361,6 @@ impl<'a> Walk<'a> {
     /// one of an uncompressed chunk that a hole moved there.
     fn is_boundary(&mut self, at: u64) -> Result<bool> {
         Ok(at == self.end || resync::believable(&mut self.window, at, Belief { effort: &self.effort, loose_messages: None })?)
-    }
-
-    fn last_ns(&self) -> Option<u64> {
-        let chunk = self.scan.chunks.last().map(|chunk| (chunk.offset, chunk.end_ns));
-        let run = self.scan.loose.last().map(|run| (run.offset, run.content.end_ns));
-        chunk.max(run).map(|(_, end_ns)| end_ns)
     }
 
     fn finish(mut self) -> Result<Scan> {
