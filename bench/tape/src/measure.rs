@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** what is measured is this process alone; what others do only shows in the wall time.
 
-
 use anyhow::{Context, Result};
 use robot::clock::{Clock, SystemClock};
 use rustix::time::{ClockId, clock_gettime};
