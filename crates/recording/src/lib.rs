@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** nothing here knows what a robot, a lake or a server is.
 
+pub mod container;
 pub mod error;
 pub mod key;
 pub mod loss;
@@ -12,6 +13,7 @@ pub mod manifest;
 pub mod mcap;
 pub mod message;
 pub mod read;
+pub mod schema;
 pub mod size;
 pub mod source;
 pub mod time;
