@@ -194,3 +194,6 @@ impl Tree {
         &self.types
     }
 }
+
+#[cfg(test)]
+mod tests;

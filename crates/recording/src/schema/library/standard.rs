@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use super::{Flavour, noetic};
 use super::set::Set;
+use super::{Flavour, noetic};
 use crate::schema::section::Syntax;
 
 /// Distributions, with the full name, the kind and the text of each definition; made by the build script.
@@ -21,8 +21,8 @@ pub(super) fn sets() -> Vec<Arc<Set>> {
     static SETS: OnceLock<Vec<Arc<Set>>> = OnceLock::new();
     SETS.get_or_init(|| {
         let mut sets: Vec<Set> = DISTRIBUTIONS.iter().map(|(name, definitions)| distribution(name, definitions)).collect();
-        let noetic = noetic::derive(&sets);
-        sets.push(noetic);
+        let messages = DISTRIBUTIONS.iter().flat_map(|(_, definitions)| *definitions).filter(|(_, kind, _)| *kind == "msg");
+        sets.push(noetic::derive(messages.map(|(name, _, text)| (*name, *text))));
         sets.into_iter().map(Arc::new).collect()
     })
     .clone()

@@ -1,0 +1,1 @@
+//! Arbitrary texts, and trees that are written and read again.
