@@ -5,7 +5,8 @@ use crate::message::Topic;
 use crate::schema::library::{Flavour, Library};
 use crate::schema::{parse, parse_topic, ros1, ros2};
 
-/// Distribution, type and hash, as another program computes them.
+/// Distribution, type and hash, as another program computes them; for the two types with a `char`, as ROS 2's generated code has them:
+/// a `char` of a `.msg` file is a uint8 there, and the other program hashes it as a char.
 const RIHS01: &str = include_str!("rihs01.txt");
 
 /// Types that the dependency does not carry.
