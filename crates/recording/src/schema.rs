@@ -4,6 +4,11 @@
 //!
 //! **Invariant:** every [`TypeId`] of a tree points into it, and no definition makes a tree larger than its limits.
 
+pub mod flatbuffer;
+pub mod json;
+pub mod protobuf;
+mod room;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
