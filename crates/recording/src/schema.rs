@@ -4,8 +4,20 @@
 //!
 //! **Invariant:** every [`TypeId`] of a tree points into it, and no definition makes a tree larger than its limits.
 
+mod definition;
+mod dispatch;
+pub mod idl;
+pub mod library;
+mod line;
+pub mod ros1;
+pub mod ros2;
+mod section;
+mod unit;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use self::dispatch::{parse, parse_topic};
 
 /// How many types one tree may have.
 pub const TYPE_LIMIT: usize = 10_000;
