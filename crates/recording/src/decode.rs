@@ -32,7 +32,9 @@ use self::layout::{Format, Layout};
 use self::sink::Sink;
 pub use self::stamp::StampReader;
 use crate::error::{Error, Result};
-use crate::schema::Tree;
+use crate::message::Topic;
+use crate::schema::library::Library;
+use crate::schema::{self, Tree};
 
 /// Decodes the messages of one topic. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +65,14 @@ impl Codec {
 }
 
 impl Decoder {
+    /// Returns a decoder of a topic's messages. Definitions that the topic does not bring are looked for in `library`.
+    ///
+    /// # Errors
+    /// `Invalid` for a topic whose messages cannot be decoded: it says what is missing and what to do about it.
+    pub fn new(topic: &Topic, library: &Library) -> Result<Self> {
+        Self::of_tree(&topic.encoding, schema::parse_topic(topic, library)?)
+    }
+
     /// Returns a decoder of messages whose definition is known as a tree.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod line;
 pub mod ros1;
 pub mod ros2;
 mod section;
+pub mod ulog;
 mod unit;
 
 use std::collections::BTreeMap;

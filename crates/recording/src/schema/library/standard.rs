@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use super::{Flavour, noetic};
 use super::set::Set;
+use super::{Flavour, noetic};
 use crate::schema::section::Syntax;
 
 /// Distributions, with the full name, the kind and the text of each definition; made by the build script.
