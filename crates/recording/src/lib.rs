@@ -6,6 +6,7 @@
 //! **Invariant:** nothing here knows what a robot, a lake or a server is.
 
 pub mod container;
+pub mod decode;
 pub mod error;
 pub mod key;
 pub mod loss;

@@ -129,7 +129,8 @@ impl Definition {
 
     /// Returns whether messages of both have the same bytes for the same values.
     fn has_layout_of(&self, other: &Self) -> bool {
-        let layout = |definition: &Self| definition.members.iter().map(|member| (member.name.clone(), member.kind.clone())).collect::<Vec<_>>();
+        let layout =
+            |definition: &Self| definition.members.iter().map(|member| (member.name.clone(), member.kind.clone())).collect::<Vec<_>>();
         layout(self) == layout(other)
     }
 }

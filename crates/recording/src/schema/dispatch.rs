@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::error::{Error, Result};
 use crate::message::{Schema, Topic};
 use crate::schema::library::{Flavour, Library};
-use crate::schema::{DEFINITION_LIMIT, Tree, ros1, ros2};
+use crate::schema::{DEFINITION_LIMIT, Tree, flatbuffer, json, protobuf, ros1, ros2, ulog};
 
 /// Keys of a topic's metadata that hold the hash of its type.
 const HASH_KEYS: [&str; 3] = ["topic_type_hash", "type_description_hash", "md5sum"];
@@ -52,6 +52,10 @@ fn read(schema: &Schema, library: &Library) -> Result<Tree> {
     match schema.encoding.as_str() {
         "ros1msg" => ros1::parse(schema, library),
         "ros2msg" | "ros2idl" => ros2::parse(schema, library),
+        "ulog" => ulog::parse(schema),
+        "protobuf" => protobuf::parse(schema),
+        "jsonschema" => json::parse(schema),
+        "flatbuffer" => flatbuffer::parse(schema),
         other => Err(Error::invalid(format!("schema encoding '{other}' is not read"))),
     }
 }
@@ -88,7 +92,11 @@ fn unknown(schema: &Schema, hash: Option<&str>) -> Error {
 /// `Invalid` for more bytes than are parsed.
 pub(crate) fn text(schema: &Schema) -> Result<Cow<'_, str>> {
     if schema.data.len() > DEFINITION_LIMIT {
-        return Err(Error::invalid(format!("the definition of '{}' has {} bytes; at most {DEFINITION_LIMIT}", schema.name, schema.data.len())));
+        return Err(Error::invalid(format!(
+            "the definition of '{}' has {} bytes; at most {DEFINITION_LIMIT}",
+            schema.name,
+            schema.data.len()
+        )));
     }
     Ok(String::from_utf8_lossy(&schema.data))
 }

@@ -118,7 +118,8 @@ impl Library {
         let mut used = Vec::new();
         let mut tried = BTreeSet::new();
         while used.len() < TYPE_LIMIT {
-            let missing: Vec<String> = definitions.missing(root).into_iter().map(|(name, _)| name).filter(|name| tried.insert(name.clone())).collect();
+            let missing: Vec<String> =
+                definitions.missing(root).into_iter().map(|(name, _)| name).filter(|name| tried.insert(name.clone())).collect();
             if missing.is_empty() {
                 break;
             }

@@ -51,9 +51,9 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 const SYMBOLS: &[&str] = &[
-    "m", "cm", "mm", "um", "km", "s", "ms", "us", "ns", "min", "h", "rad", "mrad", "deg", "Hz", "kHz", "MHz", "N", "Nm", "Pa", "hPa", "kPa",
-    "bar", "mbar", "V", "mV", "A", "mA", "Ah", "mAh", "Wh", "W", "kW", "J", "kg", "g", "K", "degC", "T", "uT", "nT", "gauss", "lx", "lm", "px",
-    "%", "dB", "dBm", "B", "rpm", "F", "C", "ohm", "G",
+    "m", "cm", "mm", "um", "km", "s", "ms", "us", "ns", "min", "h", "rad", "mrad", "deg", "Hz", "kHz", "MHz", "N", "Nm", "Pa", "hPa",
+    "kPa", "bar", "mbar", "V", "mV", "A", "mA", "Ah", "mAh", "Wh", "W", "kW", "J", "kg", "g", "K", "degC", "T", "uT", "nT", "gauss", "lx",
+    "lm", "px", "%", "dB", "dBm", "B", "rpm", "F", "C", "ohm", "G",
 ];
 
 /// Symbols that are too short or too much like words to be believed outside of brackets.

@@ -44,7 +44,14 @@ pub(super) struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { length: text.len(), end: 0, rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 1, is_line_start: true, behind: String::new() }
+        Self {
+            length: text.len(),
+            end: 0,
+            rest: text.strip_prefix('\u{feff}').unwrap_or(text),
+            line: 1,
+            is_line_start: true,
+            behind: String::new(),
+        }
     }
 
     /// Returns the next word.
@@ -113,7 +120,8 @@ impl<'a> Tokens<'a> {
             let Some(length) = self.rest[2..].find("*/") else { return Err(self.error("a comment does not end".into())) };
             let text = self.cut(length + 4);
             let inside = text[2..length + 2].trim_start_matches(['*', '!', '<']);
-            let lines: Vec<&str> = inside.lines().map(|line| line.trim().trim_start_matches('*').trim()).filter(|line| !line.is_empty()).collect();
+            let lines: Vec<&str> =
+                inside.lines().map(|line| line.trim().trim_start_matches('*').trim()).filter(|line| !line.is_empty()).collect();
             return Ok(Some(lines.join("\n")));
         }
         Ok(None)

@@ -93,7 +93,10 @@ fn definition(path: &Path) -> Option<(String, Syntax)> {
     };
     let name = path.file_stem()?.to_str()?;
     // package/msg/Type.msg; PX4 has package/msg/versioned/Type.msg.
-    let folder = path.ancestors().skip(1).find(|folder| folder.file_name().is_some_and(|name| name == "msg" || name == "srv" || name == "action"))?;
+    let folder = path
+        .ancestors()
+        .skip(1)
+        .find(|folder| folder.file_name().is_some_and(|name| name == "msg" || name == "srv" || name == "action"))?;
     let kind = folder.file_name()?.to_str()?;
     let package = package(folder.parent()?)?;
     Some((format!("{package}/{kind}/{name}"), syntax))
