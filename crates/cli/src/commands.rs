@@ -11,6 +11,7 @@ mod ls;
 mod record;
 mod rm;
 mod save;
+mod schema;
 mod status;
 
 use clap::Subcommand;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Ls(ls::Ls),
     Info(info::Info),
     Cat(cat::Cat),
+    Schema(schema::Schema),
     Export(export::Export),
     Doctor(doctor::Doctor),
 }
@@ -47,6 +49,7 @@ impl Command {
             Self::Ls(command) => command.run(),
             Self::Info(command) => command.run(),
             Self::Cat(command) => command.run(),
+            Self::Schema(command) => command.run(),
             Self::Export(command) => command.run(),
             Self::Doctor(command) => command.run(),
         }

@@ -36,7 +36,9 @@ fn definitions_in_recordings_have_the_hashes_of_the_standard_ones() {
         let schema = topic.schema.as_ref().unwrap();
         let hash = ros2::rihs01(schema, &Library::empty()).unwrap();
         match library.find(&schema.name, Some(&hash), Flavour::Ros2) {
-            Some(found) => assert_eq!(parse(&found, "cdr", &library).unwrap().types().len(), parse(schema, "cdr", &library).unwrap().types().len()),
+            Some(found) => {
+                assert_eq!(parse(&found, "cdr", &library).unwrap().types().len(), parse(schema, "cdr", &library).unwrap().types().len())
+            }
             // Types that have changed since: their definitions are older than those that are bundled.
             None => assert!(["sensor_msgs/msg/Range"].contains(&schema.name.as_str()), "{}", schema.name),
         }
@@ -69,7 +71,9 @@ fn values(bytes: &[u8], name: &str) -> BTreeSet<String> {
 fn definitions_of_real_bags_have_the_md5_that_the_bag_says() {
     let Some(folder) = data::path("ros1") else { return };
     let mut hashes = BTreeSet::new();
-    for path in data::files(&folder, ".bag") {
+    // In a compressed chunk there is no text to be found like this.
+    let is_plain = |path: &std::path::PathBuf| !["lz4", "bz2"].iter().any(|how| path.to_string_lossy().contains(how));
+    for path in data::files(&folder, ".bag").into_iter().filter(is_plain) {
         let bytes = std::fs::read(&path).unwrap();
         let expected = values(&bytes, "md5sum");
         let found: BTreeSet<String> = values(&bytes, "message_definition")
