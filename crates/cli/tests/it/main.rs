@@ -13,3 +13,4 @@ mod program;
 mod reading;
 mod real;
 mod replay;
+mod schema;

@@ -29,7 +29,8 @@ pub fn parse_topic(topic: &Topic, library: &Library) -> Result<Tree> {
     let Some(schema) = &topic.schema else {
         return Err(Error::invalid(format!("topic '{}' has no schema: its type is not known", topic.name)));
     };
-    let hash = HASH_KEYS.iter().find_map(|key| topic.metadata.get(*key)).filter(|hash| !hash.is_empty());
+    // A `*` stands for any type in ROS 1.
+    let hash = HASH_KEYS.iter().find_map(|key| topic.metadata.get(*key)).filter(|hash| !matches!(hash.as_str(), "" | "*"));
     parse_with_hash(schema, &topic.encoding, hash.map(String::as_str), library)
 }
 

@@ -57,7 +57,7 @@ impl Diff {
         if is_partial {
             complain("types that cannot be read were not compared");
         }
-        Ok(if changes.is_empty() && !is_partial { Outcome::Done } else { Outcome::Different })
+        Ok(if changes.is_empty() && !is_partial { Outcome::Done } else { Outcome::Failed })
     }
 }
 

@@ -36,7 +36,7 @@ impl Show {
             let shown: Vec<Vec<String>> = definitions.found.iter().map(lines).collect();
             print_lines(shown.join(&[String::new()][..]))?;
         }
-        Ok(if definitions.complain() { Outcome::Different } else { Outcome::Done })
+        Ok(if definitions.complain() { Outcome::Failed } else { Outcome::Done })
     }
 }
 

@@ -16,10 +16,10 @@ fn a_tree_is_lines_with_types_units_and_short_comments() {
         lines,
         [
             "a/msg/T  # A thing.",
-            "  OFF = 0  const uint8           # not on",
-            "  subs     a/msg/Sub[<=2]        # both",
+            "  OFF = 0  const uint8       # not on",
+            "  subs     a/msg/Sub[<=2]    # both",
             "    name   string",
-            "  v        float64[3] [m/s]      # speed [m/s]",
+            "  v        float64[3] [m/s]  # speed [m/s]",
             "  n        int8 = 3",
         ]
     );
