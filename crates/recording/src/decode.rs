@@ -20,6 +20,8 @@ mod sink;
 mod stamp;
 #[cfg(test)]
 mod test_tree;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::fmt;

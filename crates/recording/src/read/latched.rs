@@ -115,7 +115,7 @@ pub(super) fn as_of(recording: &Recording, filter: &TopicFilter, at_ns: Timestam
     let mut names: BTreeSet<&str> = inner.topics.iter().filter(|topic| is_latched(topic)).map(|topic| topic.name.as_str()).collect();
     let latched_units = inner.units.iter().filter(|unit| unit.latched || unit.role.latched_of_recording());
     let contents = latched_units.map(|unit| unit.content()).collect::<Result<Vec<_>>>()?;
-    names.extend(contents.iter().flat_map(|content| content.scan.topics.values()).map(|topic| topic.name.as_str()));
+    names.extend(contents.iter().flat_map(|content| content.topics.values()).map(|topic| topic.name.as_str()));
     let exported = inner.units.iter().filter_map(|unit| unit.latched_before_ns).max();
     let before_export = exported.map(|before_ns| recording.messages(filter, Span::new(i64::MIN, before_ns))).transpose()?;
     let before_export: BTreeSet<String> = before_export.into_iter().flatten().flatten().map(|message| message.topic.name.clone()).collect();
