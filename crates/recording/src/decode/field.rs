@@ -85,6 +85,7 @@ impl FieldReader {
                 };
                 Some(Arc::new(Plan { layout: layout.clone(), steps, target }))
             }
+            Codec::Protobuf(_) | Codec::Json(_) | Codec::Flatbuffer(_) => None,
         };
         Ok(Self { decoder: decoder.clone(), path: path.into(), way, plan })
     }
