@@ -5,8 +5,6 @@
 //!
 //! **Invariant:** no payload makes a decoder panic, loop, or take more memory than a small multiple of its bytes.
 
-#![allow(dead_code, reason = "encodings with tags, which use the rest, are added beside this")]
-
 mod allowance;
 mod columns;
 mod cursor;
@@ -26,6 +24,7 @@ mod stamp;
 mod test_tree;
 #[cfg(test)]
 mod tests;
+mod transforms;
 mod walk;
 
 use std::fmt;
@@ -37,6 +36,7 @@ use self::json_writer::{JsonWriter, Names};
 use self::layout::{Format, Layout};
 use self::sink::Sink;
 pub use self::stamp::StampReader;
+pub use self::transforms::TransformReader;
 use crate::error::{Error, Result};
 use crate::message::Topic;
 use crate::schema::library::Library;
@@ -84,7 +84,8 @@ impl Decoder {
     pub fn new(topic: &Topic, library: &Library) -> Result<Self> {
         let encoding = topic.encoding.as_str();
         let schema = || {
-            let missing = || Error::invalid(format!("topic '{}' has no schema: {encoding} messages cannot be read without theirs", topic.name));
+            let missing =
+                || Error::invalid(format!("topic '{}' has no schema: {encoding} messages cannot be read without theirs", topic.name));
             topic.schema.as_deref().ok_or_else(missing)
         };
         let (tree, codec) = match encoding {

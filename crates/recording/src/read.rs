@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub use self::export::{ExportOptions, ExportReport, export};
 pub use self::info::{Info, TopicInfo};
-pub use self::line::json_line;
+pub use self::line::Lines;
 pub use self::merge::{Located, Messages};
 pub use self::outline::{Outline, TopicOutline};
 use self::request::Request;

@@ -36,7 +36,9 @@ fn definitions_in_recordings_have_the_hashes_of_the_standard_ones() {
         let schema = topic.schema.as_ref().unwrap();
         let hash = ros2::rihs01(schema, &Library::empty()).unwrap();
         match library.find(&schema.name, Some(&hash), Flavour::Ros2) {
-            Some(found) => assert_eq!(parse(&found, "cdr", &library).unwrap().types().len(), parse(schema, "cdr", &library).unwrap().types().len()),
+            Some(found) => {
+                assert_eq!(parse(&found, "cdr", &library).unwrap().types().len(), parse(schema, "cdr", &library).unwrap().types().len())
+            }
             // Types that have changed since: their definitions are older than those that are bundled.
             None => assert!(["sensor_msgs/msg/Range"].contains(&schema.name.as_str()), "{}", schema.name),
         }

@@ -25,7 +25,10 @@ const OWN: &[(&str, &str)] = &[
 const DIFFERENT: &[(&str, Difference)] = &[
     ("sensor_msgs/CameraInfo", Difference { capitals: &["d", "k", "r", "p"], ..Difference::NONE }),
     ("stereo_msgs/DisparityImage", Difference { capitals: &["t"], ..Difference::NONE }),
-    ("sensor_msgs/BatteryState", Difference { newer: &["POWER_SUPPLY_TECHNOLOGY_TERNARY", "POWER_SUPPLY_TECHNOLOGY_VRLA"], ..Difference::NONE }),
+    (
+        "sensor_msgs/BatteryState",
+        Difference { newer: &["POWER_SUPPLY_TECHNOLOGY_TERNARY", "POWER_SUPPLY_TECHNOLOGY_VRLA"], ..Difference::NONE },
+    ),
     ("sensor_msgs/NavSatStatus", Difference { newer: &["STATUS_UNKNOWN", "SERVICE_UNKNOWN"], ..Difference::NONE }),
     ("sensor_msgs/Range", Difference { newer: &["variance"], ..Difference::NONE }),
     ("shape_msgs/SolidPrimitive", Difference { newer: &["PRISM", "PRISM_HEIGHT", "polygon"], ..Difference::NONE }),

@@ -54,11 +54,9 @@ fn ros1_messages_have_times_headers_and_strings_to_the_end_of_the_line() {
         ================================================================================\nMSG: std_msgs/Header\nuint32 seq\ntime stamp\nstring frame_id\n\
         ================================================================================\nMSG: p/Sub\nfloat32 x\n";
     let tree = tree("ros1msg", "p/Thing", text);
-    assert_eq!(
-        fields(&tree),
-        ["header: std_msgs/Header", "at: time", "took: duration[]", "b: u8", "c: u8", "subs: p/Sub[]"]
-    );
-    let times: Vec<_> = tree.types().iter().filter(|one| one.name == "time").flat_map(|one| &one.fields).map(|f| short(&tree, &f.kind)).collect();
+    assert_eq!(fields(&tree), ["header: std_msgs/Header", "at: time", "took: duration[]", "b: u8", "c: u8", "subs: p/Sub[]"]);
+    let times: Vec<_> =
+        tree.types().iter().filter(|one| one.name == "time").flat_map(|one| &one.fields).map(|f| short(&tree, &f.kind)).collect();
     assert_eq!(times, ["u32", "u32"]);
     let constants: Vec<_> = tree.root().constants.iter().map(|c| (c.name.as_str(), c.value.as_str(), c.comment.as_str())).collect();
     assert_eq!(constants, [("S", "a # b", ""), ("N", "3", "three")]);
@@ -181,5 +179,8 @@ fn names_are_found_as_ros_finds_them() {
     assert_eq!(fields(&tree("ros2msg", "p/msg/Thing", &text)), ["x: i8", "s: p/msg/Sub"]);
     assert_eq!(fields(&tree("ros2msg", "", &text)), ["x: i8", "s: p/msg/Sub"]);
     // A field may have the name of a type or a keyword.
-    assert_eq!(fields(&tree("ros2msg", "p/T", "string string\nint8 int8 3\nbool type\nuint8 struct")), ["string: string", "int8: i8 = 3", "type: bool", "struct: u8"]);
+    assert_eq!(
+        fields(&tree("ros2msg", "p/T", "string string\nint8 int8 3\nbool type\nuint8 struct")),
+        ["string: string", "int8: i8 = 3", "type: bool", "struct: u8"]
+    );
 }

@@ -72,7 +72,8 @@ fn a_hash_tells_which_definition_is_meant() {
     let hash = ros2::rihs01(&old, &library).unwrap();
     assert!(library.add_schema(&old) && library.add_schema(&new));
     assert!(!library.add_schema(&schema("protobuf", "a.T", "x")));
-    let mut topic = Topic { name: "/t".into(), encoding: "cdr".into(), schema: Some(schema("", "a/msg/T", "").into()), metadata: [].into() };
+    let mut topic =
+        Topic { name: "/t".into(), encoding: "cdr".into(), schema: Some(schema("", "a/msg/T", "").into()), metadata: [].into() };
     assert_eq!(fields(&parse_topic(&topic, &library).unwrap()), ["x: i8", "y: i8"]);
     topic.metadata.insert("topic_type_hash".into(), hash);
     assert_eq!(fields(&parse_topic(&topic, &library).unwrap()), ["x: i8"]);

@@ -21,8 +21,12 @@ fn a_type_that_nobody_defines_is_named_with_the_remedy() {
         parse(&unknown, "cdr", &Library::standard()).unwrap_err().to_string(),
         "nothing defines 'my_msgs/msg/T': give its definition with 'tapeloop schema add DIR'"
     );
-    let mut topic =
-        Topic { name: "/t".into(), encoding: "cdr".into(), schema: Some(unknown.into()), metadata: [("topic_type_hash".into(), "RIHS01_ab".into())].into() };
+    let mut topic = Topic {
+        name: "/t".into(),
+        encoding: "cdr".into(),
+        schema: Some(unknown.into()),
+        metadata: [("topic_type_hash".into(), "RIHS01_ab".into())].into(),
+    };
     assert!(parse_topic(&topic, &Library::standard()).unwrap_err().to_string().contains("with the hash RIHS01_ab"));
     topic.schema = None;
     assert!(parse_topic(&topic, &Library::standard()).unwrap_err().to_string().contains("'/t' has no schema"));
@@ -66,7 +70,10 @@ fn lines_that_are_not_understood_are_shown() {
     assert!(refusal("ros1msg", "a/T", "int8 x 1").contains("a type and a name and nothing else"));
     assert!(refusal("ros1msg", "a/T", "int8[<=1] x").contains("ROS 1 has no bounds"));
     assert!(refusal("ros1msg", "a/T", &format!("int8 x\n{RULE}\nSRV: a/S\nint8 x\n")).contains("begins with MSG:, not SRV:"));
-    assert!(refusal("ros2msg", "a/srv/S", "int8 x\n---\nint8 y").contains("'a/srv/S' is no message: its messages are 'a/srv/S_Request', 'a/srv/S_Response'"));
+    assert!(
+        refusal("ros2msg", "a/srv/S", "int8 x\n---\nint8 y")
+            .contains("'a/srv/S' is no message: its messages are 'a/srv/S_Request', 'a/srv/S_Response'")
+    );
     assert_eq!(refusal("xml", "a", "b"), "schema encoding 'xml' is not read");
 }
 
