@@ -6,6 +6,7 @@
 //! **Invariant:** nothing here knows what a robot, a lake or a server is.
 
 pub mod container;
+pub mod convert;
 pub mod error;
 pub mod key;
 pub mod loss;
@@ -14,6 +15,7 @@ pub mod mcap;
 pub mod message;
 pub mod read;
 pub mod schema;
+pub mod qos;
 pub mod size;
 pub mod source;
 pub mod time;

@@ -5,7 +5,7 @@
 //! **Invariant:** damage is a loss, never an end: everything else is still read, in bounded memory.
 
 mod cursor;
-mod export;
+pub(crate) mod export;
 mod files;
 mod formats;
 mod info;
@@ -13,6 +13,7 @@ mod latched;
 mod line;
 mod merge;
 mod outline;
+mod output;
 mod request;
 mod unit;
 

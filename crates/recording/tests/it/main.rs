@@ -5,10 +5,12 @@
 mod bad_input;
 mod build;
 mod conformance;
-mod conformance_writer;
+mod convert;
 mod damage;
 mod data;
 mod export;
+mod locations;
+mod memory;
 mod reading;
 mod real;
 mod tape;
