@@ -8,6 +8,8 @@ mod conformance;
 mod conformance_writer;
 mod damage;
 mod data;
+mod db3;
+mod db3_expected;
 mod export;
 mod reading;
 mod real;
