@@ -8,6 +8,7 @@
 pub mod container;
 pub mod convert;
 pub mod error;
+pub mod import;
 pub mod key;
 pub mod loss;
 pub mod manifest;

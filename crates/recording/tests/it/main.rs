@@ -8,6 +8,8 @@ mod conformance;
 mod convert;
 mod damage;
 mod data;
+mod db3;
+mod db3_expected;
 mod export;
 mod locations;
 mod memory;
