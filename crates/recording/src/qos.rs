@@ -95,6 +95,9 @@ pub fn parse(yaml: &str) -> Option<Vec<Profile>> {
             line = line.replacen("- ", "  ", 1);
         }
         let indent = line.len() - line.trim_start().len();
+        if line.trim_start().starts_with(['{', '[']) {
+            return None;
+        }
         let (key, value) = line.trim().split_once(':')?;
         let value = value.trim().trim_matches(['"', '\'']);
         let profile = profiles.last_mut()?;

@@ -19,8 +19,8 @@ use crate::read::{ExportOptions, ExportReport, Recording};
 /// The layout of `metadata.yaml` that is written.
 const VERSION: u32 = 9;
 
-/// Where rosbag2's MCAP files have the hash of a topic's type.
-const TYPE_HASH_KEY: &str = "topic_type_hash";
+/// Where files have the hash of a topic's type: rosbag2's MCAP files, and its metadata.
+const TYPE_HASH_KEYS: [&str; 2] = ["topic_type_hash", "type_description_hash"];
 
 /// How many topics are named that cannot be written.
 const NAMED: usize = 10;
@@ -114,7 +114,7 @@ fn metadata(file: &str, report: &ExportReport, counts: &[(Arc<Topic>, u64)]) -> 
         let metadata = qos::translated(topic);
         let entry = entries.entry(&topic.name).or_insert_with(|| Entry {
             type_name: topic.type_name().to_owned(),
-            hash: metadata.get(TYPE_HASH_KEY).cloned().unwrap_or_default(),
+            hash: TYPE_HASH_KEYS.iter().find_map(|key| metadata.get(*key)).cloned().unwrap_or_default(),
             profiles: Vec::new(),
             messages: 0,
         });

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use self::blocks::{Builder, Places, Run};
 use self::salvage::Search;
 use self::topics::Small;
-use crate::container::{Container, Index, Loaded, Place};
+use crate::container::{Block, Chunk, Container, Index, Loaded, Location, Place};
 use crate::error::{Error, Result};
 use crate::import::sqlite::cache::Cache;
 use crate::import::sqlite::header::{LENGTH, Layout};
@@ -278,7 +278,8 @@ impl Opening {
         if is_packed {
             self.notes.push("each message is compressed (rosbag2's compression_mode MESSAGE)".to_owned());
         }
-        let index = Index { format: "db3", topics, blocks, losses, notes: std::mem::take(&mut self.notes), metadata };
+        let notes = std::mem::take(&mut self.notes);
+        let index = Index { format: "db3", topics, blocks, losses, notes, metadata, ..Index::default() };
         let channels = channels.by_topic_id;
         let db3 = Arc::new(Db3 { index, database, places, channels, runs });
         Ok(if is_packed { unpacked::messages(db3) } else { db3 })
@@ -315,6 +316,10 @@ impl Container for Db3 {
             self.load_run(&mut reader, *run, wanted, &mut out).map_err(|error| Error::io("cannot read the database", error))?;
         }
         Ok(Ok(Loaded { bytes: out.bytes.into(), places: out.places, losses: out.losses, chunk: None }))
+    }
+
+    fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
+        None
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use crate::container::{Container, Index, Loaded, Place};
+use crate::container::{Block, Chunk, Container, Index, Loaded, Location, Place};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::source::ReadAt;
@@ -155,6 +155,14 @@ impl Container for Messages {
         out.bytes = bytes.into();
         Ok(Ok(out))
     }
+
+    fn losses(&self, source: &dyn ReadAt, block: usize, why: &str) -> Result<Vec<Loss>> {
+        self.container.losses(source, block, why)
+    }
+
+    fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
+        None
+    }
 }
 
 fn is_frame(loaded: &Loaded, place: &Place) -> bool {
@@ -210,5 +218,13 @@ impl Container for Elsewhere {
         wanted: &mut dyn FnMut(u16, i64) -> bool,
     ) -> Result<std::result::Result<Loaded, String>> {
         self.container.load(self.source.as_ref(), block, wanted)
+    }
+
+    fn losses(&self, _source: &dyn ReadAt, block: usize, why: &str) -> Result<Vec<Loss>> {
+        self.container.losses(self.source.as_ref(), block, why)
+    }
+
+    fn location(&self, block: &Block, chunk: Option<&Chunk>, place: &Place) -> Option<Location> {
+        self.container.location(block, chunk, place)
     }
 }
