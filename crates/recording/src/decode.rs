@@ -82,7 +82,8 @@ impl Decoder {
     pub fn new(topic: &Topic, library: &Library) -> Result<Self> {
         let encoding = topic.encoding.as_str();
         let schema = || {
-            let missing = || Error::invalid(format!("topic '{}' has no schema: {encoding} messages cannot be read without theirs", topic.name));
+            let missing =
+                || Error::invalid(format!("topic '{}' has no schema: {encoding} messages cannot be read without theirs", topic.name));
             topic.schema.as_deref().ok_or_else(missing)
         };
         let (tree, codec) = match encoding {

@@ -82,7 +82,8 @@ impl Json {
     }
 
     fn of(defined: Defined) -> Self {
-        let keys_of = |one: &crate::schema::Type| one.fields.iter().enumerate().map(|(index, field)| (field.name.as_str().into(), index)).collect();
+        let keys_of =
+            |one: &crate::schema::Type| one.fields.iter().enumerate().map(|(index, field)| (field.name.as_str().into(), index)).collect();
         let keys = defined.tree.types().iter().map(keys_of).collect();
         Self { tree: Arc::new(defined.tree), keys, is_bare: defined.is_bare }
     }

@@ -123,7 +123,9 @@ impl<'a, S: Sink<'a>> Walk<'_, 'a, S> {
                     self.message(*id, alone, depth + 1)?;
                     self.notes.drop_last();
                 }
-                (_, Value::Sized(bytes)) if !matches!(coding.writing, Writing::String | Writing::Bytes) => self.packed(element, coding.writing, bytes)?,
+                (_, Value::Sized(bytes)) if !matches!(coding.writing, Writing::String | Writing::Bytes) => {
+                    self.packed(element, coding.writing, bytes)?
+                }
                 (_, value) => {
                     self.allowance.take(1)?;
                     self.single(element, coding.writing, value);
@@ -229,7 +231,9 @@ impl<'a, S: Sink<'a>> Walk<'_, 'a, S> {
 fn scalar<'a>(kind: &FieldKind, writing: Writing, value: Value<'a>) -> Scalar<'a> {
     match (kind, value) {
         (FieldKind::Bool, Value::Varint(bits)) => Scalar::Bool(bits != 0),
-        (FieldKind::Int(4), Value::Varint(bits)) if writing == Writing::Zigzag => Scalar::Int(i64::from(zigzag(u64::from(bits as u32)) as i32)),
+        (FieldKind::Int(4), Value::Varint(bits)) if writing == Writing::Zigzag => {
+            Scalar::Int(i64::from(zigzag(u64::from(bits as u32)) as i32))
+        }
         (FieldKind::Int(_), Value::Varint(bits)) if writing == Writing::Zigzag => Scalar::Int(zigzag(bits)),
         (FieldKind::Int(4), Value::Varint(bits)) => Scalar::Int(i64::from(bits as i32)),
         (FieldKind::Int(_), Value::Varint(bits)) => Scalar::Int(bits.cast_signed()),

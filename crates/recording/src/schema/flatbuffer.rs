@@ -69,9 +69,8 @@ pub fn parse(schema: &Schema) -> Result<Tree> {
 /// `Corrupt` where the definition is no binary schema, `Invalid` where it lacks the table or is too large.
 pub(crate) fn define(schema: &Schema) -> Result<Flatbuffer> {
     let bytes = &schema.data[..];
-    let explain = |error: Error| {
-        Error::new(error.kind(), format!("the flatbuffers definition of '{}' cannot be read", schema.name)).caused_by(error)
-    };
+    let explain =
+        |error: Error| Error::new(error.kind(), format!("the flatbuffers definition of '{}' cannot be read", schema.name)).caused_by(error);
     if bytes.len() > DEFINITION_LIMIT {
         return Err(Error::invalid(format!("a flatbuffers definition of {} bytes; at most {DEFINITION_LIMIT}", bytes.len())));
     }
@@ -369,4 +368,4 @@ fn attribute(field: &Table<'_>, wanted: &[u8]) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -62,7 +62,8 @@ pub(crate) fn define(schema: &Schema) -> Result<Defined> {
         return Err(refuse(format!("{} bytes; at most {SCHEMA_LIMIT}", schema.data.len())));
     }
     let blank = schema.data.iter().all(u8::is_ascii_whitespace);
-    let document = if blank { Value::Bool(true) } else { serde_json::from_slice(&schema.data).map_err(|error| refuse(error.to_string()))? };
+    let document =
+        if blank { Value::Bool(true) } else { serde_json::from_slice(&schema.data).map_err(|error| refuse(error.to_string()))? };
     if !matches!(document, Value::Object(_) | Value::Bool(_)) {
         return Err(refuse("neither an object nor a boolean".to_owned()));
     }
@@ -170,7 +171,8 @@ impl<'a> Resolver<'a> {
             }
             for key in ["anyOf", "oneOf"] {
                 let Some(Value::Array(choices)) = object.get(key) else { continue };
-                let is_null = |choice: &&Value| choice.get("type").is_some_and(|name| name == "null") || choice.get("const") == Some(&Value::Null);
+                let is_null =
+                    |choice: &&Value| choice.get("type").is_some_and(|name| name == "null") || choice.get("const") == Some(&Value::Null);
                 let others: Vec<&Value> = choices.iter().filter(|choice| !is_null(choice)).take(2).collect();
                 is_nullable |= choices.iter().any(|choice| is_null(&choice));
                 if let [only] = others[..] {
@@ -188,7 +190,8 @@ impl<'a> Resolver<'a> {
         }
         let bare = reference.trim_start_matches('#');
         ["$defs", "definitions"].into_iter().filter_map(|key| self.document.get(key)?.as_object()).find_map(|definitions| {
-            let is_named = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).is_some_and(|id| id == reference || id == bare);
+            let is_named =
+                |value: &Value, key: &str| value.get(key).and_then(Value::as_str).is_some_and(|id| id == reference || id == bare);
             let named = definitions.values().find(|value| ["$id", "id", "$anchor"].iter().any(|key| is_named(value, key)));
             named.or_else(|| definitions.get(bare))
         })

@@ -33,7 +33,9 @@ mod tests {
 
     #[test]
     fn both_alphabets_are_read_with_and_without_padding() {
-        for (text, expected) in [("", &b""[..]), ("TQ==", b"M"), ("TWE", b"Ma"), ("TWFu", b"Man"), ("-_8=", &[0xfb, 0xff]), ("+/8=", &[0xfb, 0xff])] {
+        for (text, expected) in
+            [("", &b""[..]), ("TQ==", b"M"), ("TWE", b"Ma"), ("TWFu", b"Man"), ("-_8=", &[0xfb, 0xff]), ("+/8=", &[0xfb, 0xff])]
+        {
             assert_eq!(decode(text).as_deref(), Some(expected), "{text}");
         }
         for wrong in ["T", "TW!u", "é", "TQ==TQ=="] {

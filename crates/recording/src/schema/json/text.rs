@@ -419,7 +419,9 @@ mod tests {
 
     #[test]
     fn what_json_does_not_have_is_malformed() {
-        for wrong in ["", "{", "[1 2]", "[1,]", "{\"a\"}", "{\"a\":}", "01", "1.", "-", "nul", "\"\n\"", "\"\\x\"", "\"\\u12\"", "1 1", "+1"] {
+        for wrong in
+            ["", "{", "[1 2]", "[1,]", "{\"a\"}", "{\"a\":}", "01", "1.", "-", "nul", "\"\n\"", "\"\\x\"", "\"\\u12\"", "1 1", "+1"]
+        {
             assert!(copied(wrong.as_bytes()).is_err(), "{wrong}");
         }
         assert!(copied("[".repeat(1000).as_bytes()).is_err());
