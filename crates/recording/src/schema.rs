@@ -204,3 +204,6 @@ impl Tree {
         &self.types
     }
 }
+
+#[cfg(test)]
+mod tests;
