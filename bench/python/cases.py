@@ -414,6 +414,31 @@ def one_topic(bench: Bench) -> Outcome:
     return Outcome(rows, {"one topic": runs})
 
 
+def decode(bench: Bench) -> Outcome:
+    """CDR to Arrow, all fields of an Imu, against the crate `re_ros_msg`; one field of a message."""
+    runs = [bench.child([str(bench.programs.read_bench)]) for _ in range(bench.runs)]
+    ours, peer = median(runs, "imu_to_arrow"), median(runs, "imu_to_arrow_re_ros_msg")
+    rows = [
+        Row(
+            "decode CDR to Arrow, sensor_msgs/Imu; re_ros_msg (to a map)",
+            f"{ours:.0f} ns",
+            f"{peer:.0f} ns",
+            f"{peer / ours:.2f} x",
+            "≥ 10 x",
+            peer / ours >= 10,
+        ),
+        Row("decode CDR to JSON, sensor_msgs/Imu", f"{median(runs, 'imu_to_json'):.0f} ns"),
+    ]
+    for value, what, aim in [
+        ("field_behind_fixed_prefix", "a fixed prefix", 40),
+        ("field_behind_text", "text", 150),
+        ("field_behind_text_and_lists", "text and lists", 150),
+    ]:
+        ns = median(runs, value)
+        rows.append(Row(f"one field of CDR behind {what}", f"{ns:.1f} ns", aim=f"≤ {aim} ns", met=ns <= aim))
+    return Outcome(rows, {"decode": runs})
+
+
 def drop_caches() -> bool:
     """Makes the system forget what files hold; only root may."""
     os.sync()
@@ -435,5 +460,6 @@ CASES: dict[str, Callable[[Bench], Outcome]] = {
     "capture": capture,
     "reopen": reopen,
     "read": linear_read,
+    "decode": decode,
     "one-topic": one_topic,
 }
