@@ -3,6 +3,7 @@
 //! **Invariant:** a command is one file, with its arguments on top and what it does below.
 
 mod cat;
+mod convert;
 mod doctor;
 mod export;
 mod info;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Cat(cat::Cat),
     Schema(schema::Schema),
     Export(export::Export),
+    Convert(convert::Convert),
     Doctor(doctor::Doctor),
 }
 
@@ -51,6 +53,7 @@ impl Command {
             Self::Cat(command) => command.run(),
             Self::Schema(command) => command.run(),
             Self::Export(command) => command.run(),
+            Self::Convert(command) => command.run(),
             Self::Doctor(command) => command.run(),
         }
     }

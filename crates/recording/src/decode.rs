@@ -5,8 +5,6 @@
 //!
 //! **Invariant:** no payload makes a decoder panic, loop, or take more memory than a small multiple of its bytes.
 
-#![allow(dead_code, reason = "encodings with tags, which use the rest, are added beside this")]
-
 mod allowance;
 mod columns;
 mod cursor;
@@ -24,6 +22,9 @@ mod sink;
 mod stamp;
 #[cfg(test)]
 mod test_tree;
+#[cfg(test)]
+mod tests;
+mod transforms;
 mod walk;
 
 use std::fmt;
@@ -35,6 +36,7 @@ use self::json_writer::{JsonWriter, Names};
 use self::layout::{Format, Layout};
 use self::sink::Sink;
 pub use self::stamp::StampReader;
+pub use self::transforms::TransformReader;
 use crate::error::{Error, Result};
 use crate::message::Topic;
 use crate::schema::library::Library;

@@ -2,7 +2,7 @@
 
 use crate::program::Place;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "record",
     "save",
     "keep",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 16] = [
     "schema add",
     "schema ls",
     "export",
+    "convert",
     "doctor",
 ];
 

@@ -35,7 +35,7 @@ pub enum Scalar<'a> {
     Float(f64),
     /// Text.
     Text(Cow<'a, str>),
-    /// Bytes, or a list of numbers of one byte.
+    /// Bytes, or a list of numbers of one byte, signed or not.
     Bytes(Cow<'a, [u8]>),
 }
 
