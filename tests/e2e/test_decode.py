@@ -185,7 +185,7 @@ def compare(bag: Path, ours: Path) -> None:
 
 
 def test_the_same_messages_in_two_containers_are_the_same_lines() -> None:
-    """Every ROS 2 field type, from MCAP and from SQLite; they were recorded one after the other, so that stamps differ."""
+    """Every ROS 2 field type, from MCAP and from SQLite, recorded one after the other: stamps differ."""
 
     def without_stamps(value: Any) -> Any:
         if isinstance(value, dict):
