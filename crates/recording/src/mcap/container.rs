@@ -211,13 +211,7 @@ fn number_earlier(
 fn seen(block: &Block, earlier: &BTreeMap<u16, Vec<(u64, Option<u16>)>>) -> container::Block {
     // Where ids change their meaning, nobody counts them.
     let channels = block.channels.clone().filter(|_| earlier.is_empty());
-    container::Block {
-        offset: block.offset,
-        length: block.length,
-        start_ns: to_ns(block.start_ns),
-        end_ns: to_ns(block.end_ns),
-        channels,
-    }
+    container::Block { offset: block.offset, length: block.length, start_ns: to_ns(block.start_ns), end_ns: to_ns(block.end_ns), channels }
 }
 
 fn to_ns(time: u64) -> i64 {

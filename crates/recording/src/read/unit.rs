@@ -262,5 +262,9 @@ fn read_boot(path: &Path) -> Arc<Definitions> {
 
 /// Adds the path to an error.
 pub(super) fn at(path: &Path, error: Error) -> Error {
+    // Whoever feeds bytes looks for that cause.
+    if error.lacks_bytes() {
+        return error;
+    }
     Error::new(error.kind(), format!("{error}: {}", path.display()))
 }

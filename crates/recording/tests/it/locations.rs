@@ -237,7 +237,10 @@ fn messages_are_read_over_bytes_that_are_still_on_their_way() {
     while let Some(next) = messages.next() {
         match next {
             Ok(message) => sequences.push(message.sequence),
-            Err(_) => feed(),
+            Err(error) => {
+                assert!(error.lacks_bytes(), "{error}");
+                feed();
+            }
         }
     }
     assert_eq!(sequences, (500..600).collect::<Vec<_>>());

@@ -391,7 +391,8 @@ impl<'a> Walk<'a> {
         let defines = |id: u16| {
             self.scan.definitions.defines(id) || self.extra.defines(id) || self.summary.as_ref().is_some_and(|s| s.definitions.defines(id))
         };
-        let any = self.scan.definitions.is_empty() && self.extra.is_empty() && self.summary.as_ref().is_none_or(|s| s.definitions.is_empty());
+        let any =
+            self.scan.definitions.is_empty() && self.extra.is_empty() && self.summary.as_ref().is_none_or(|s| s.definitions.is_empty());
         let known = |id: u16| any || defines(id);
         let belief = Belief { effort: &self.effort, loose_messages: (!self.chunked).then_some(&known as &dyn Fn(u16) -> bool) };
         resync::find(self.source, self.trusted.min(self.at) + 1, self.end, belief)
