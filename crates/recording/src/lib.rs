@@ -5,9 +5,12 @@
 //!
 //! **Invariant:** nothing here knows what a robot, a lake or a server is.
 
+pub mod align;
 pub mod container;
 pub mod error;
+pub mod frame;
 pub mod key;
+pub mod latency;
 pub mod loss;
 pub mod manifest;
 pub mod mcap;
