@@ -7,6 +7,7 @@
 
 pub mod align;
 pub mod container;
+pub mod decode;
 pub mod error;
 pub mod frame;
 pub mod key;

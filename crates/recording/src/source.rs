@@ -127,7 +127,7 @@ impl ReadAt for Fed {
         let mut state = self.state();
         let held = state.ranges.range(..=offset).rev().find_map(|(start, bytes)| {
             let at = (offset - start) as usize;
-            bytes.get(at..).filter(|rest| !rest.is_empty())
+            (at < bytes.len()).then(|| bytes.slice(at..))
         });
         let Some(rest) = held else {
             state.wanted = Some(offset..end);

@@ -1,0 +1,144 @@
+//! From bytes to values: one field, Arrow columns, or JSON, whatever encoding a topic has.
+//!
+//! In come a topic's definition and payloads, out come [`Scalar`]s, record batches and lines. A [`Decoder`] is made once per topic; what
+//! can be worked out ahead is worked out then.
+//!
+//! **Invariant:** no payload makes a decoder panic, loop, or take more memory than a small multiple of its bytes.
+
+#![allow(dead_code, reason = "encodings with tags, which use the rest, are added beside this")]
+
+mod columns;
+mod cursor;
+mod field;
+mod json_writer;
+mod layout;
+mod path;
+mod pick;
+mod plan;
+mod row_plan;
+mod sink;
+mod stamp;
+#[cfg(test)]
+mod test_tree;
+mod walk;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use self::columns::{BATCH_LIMIT, BATCH_SIZE, Columns};
+pub use self::field::{FieldReader, Scalar};
+use self::json_writer::{JsonWriter, Names};
+use self::layout::{Format, Layout};
+use self::sink::Sink;
+pub use self::stamp::StampReader;
+use crate::error::{Error, Result};
+use crate::message::Topic;
+use crate::schema::library::Library;
+use crate::schema::{self, Tree};
+
+/// Decodes the messages of one topic. Cheap to clone.
+#[derive(Clone)]
+pub struct Decoder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tree: Arc<Tree>,
+    names: Arc<Names>,
+    encoding: String,
+    codec: Codec,
+}
+
+/// How an encoding is read.
+enum Codec {
+    /// One field behind the other, without tags.
+    Sequential(Arc<Layout>),
+}
+
+impl Codec {
+    /// Tells a sink all of a message.
+    fn walk<'a, S: Sink<'a>>(&self, payload: &'a [u8], sink: &mut S) -> Result<()> {
+        match self {
+            Self::Sequential(layout) => layout.walk(payload, sink),
+        }
+    }
+}
+
+impl Decoder {
+    /// Returns a decoder of a topic's messages. Definitions that the topic does not bring are looked for in `library`.
+    ///
+    /// # Errors
+    /// `Invalid` for a topic whose messages cannot be decoded: it says what is missing and what to do about it.
+    pub fn new(topic: &Topic, library: &Library) -> Result<Self> {
+        Self::of_tree(&topic.encoding, schema::parse_topic(topic, library)?)
+    }
+
+    /// Returns a decoder of messages whose definition is known as a tree.
+    ///
+    /// # Errors
+    /// `Invalid` for an encoding that is not decoded, or that cannot hold such messages.
+    pub fn of_tree(encoding: &str, tree: Tree) -> Result<Self> {
+        let codec = match encoding {
+            "cdr" => Codec::Sequential(Arc::new(Layout::new(Format::Cdr, &tree)?)),
+            "ros1" => Codec::Sequential(Arc::new(Layout::new(Format::Ros1, &tree)?)),
+            "ulog" => Codec::Sequential(Arc::new(Layout::new(Format::Ulog, &tree)?)),
+            other => return Err(Error::invalid(format!("messages in the encoding '{other}' are not decoded"))),
+        };
+        let names = Names::of(&tree, |name| layout::is_hidden(encoding, name));
+        let inner = Inner { tree: Arc::new(tree), names: Arc::new(names), encoding: encoding.to_owned(), codec };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Returns the fields that messages have.
+    pub fn tree(&self) -> &Arc<Tree> {
+        &self.inner.tree
+    }
+
+    /// Returns the encoding that it decodes.
+    pub fn encoding(&self) -> &str {
+        &self.inner.encoding
+    }
+
+    /// Writes a message as one line of JSON behind what stands in `out`: fields in the order of the definition, numbers that are none
+    /// as `"NaN"`, `"Infinity"` and `"-Infinity"`, bytes as base64. After an error `out` is as it was.
+    ///
+    /// # Errors
+    /// `Corrupt` for a payload that does not fit its type.
+    pub fn json(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let (start, mut open) = (out.len(), Vec::new());
+        let mut writer = JsonWriter { out, names: &self.inner.names, open: &mut open };
+        let walked = self.inner.codec.walk(payload, &mut writer);
+        if walked.is_err() {
+            out.truncate(start);
+        }
+        walked
+    }
+
+    /// Returns a reader of one field: `a.b[0].c`, `a["odd name"]`.
+    ///
+    /// # Errors
+    /// `Invalid` for text that is no path, `NotFound` with the nearest names.
+    pub fn field(&self, path: &str) -> Result<FieldReader> {
+        FieldReader::new(self, path)
+    }
+
+    /// Returns empty columns of these fields, or of all where there are none.
+    ///
+    /// # Errors
+    /// As [`Decoder::field`]; `Invalid` for a field that is named twice, or is part of another one, and for types with too many fields.
+    pub fn columns(&self, paths: &[&str]) -> Result<Columns> {
+        Columns::new(self, paths)
+    }
+
+    /// Returns a reader of the stamp, if messages have one.
+    pub fn stamp(&self) -> Option<StampReader> {
+        StampReader::new(self)
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = &self.inner.tree.root().name;
+        f.debug_struct("Decoder").field("encoding", &self.inner.encoding).field("type", root).finish_non_exhaustive()
+    }
+}
