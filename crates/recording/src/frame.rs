@@ -9,10 +9,12 @@ mod bayer;
 mod compressed;
 mod depth;
 mod encoding;
+mod message;
 mod raw;
 mod yuv;
 
 pub use self::compressed::Compressed;
+pub use self::message::{Picture, Pictures, Stored};
 pub use self::raw::Raw;
 
 /// How many pixels a compressed picture may unpack to.

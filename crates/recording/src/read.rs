@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 pub use self::export::{ExportOptions, ExportReport, export};
 pub use self::info::{Info, TopicInfo};
+pub use self::latched::is_latched;
 pub use self::line::json_line;
 pub use self::merge::Messages;
 use self::request::Request;

@@ -271,8 +271,6 @@ impl<'a> Sink<'a> for Found<'a, '_> {
             Part::FrameId => self.frame_id = value,
             Part::Encoding => self.encoding = value,
             Part::Format => self.format = value,
-            // JSON has no bytes; what is no base64 stays nothing, which no picture is.
-            Part::Data => self.data = Cow::Owned(super::base64::decode(&value).unwrap_or_default()),
             _ => {}
         }
     }
@@ -285,7 +283,9 @@ impl<'a> Sink<'a> for Found<'a, '_> {
 
     fn numbers(&mut self, numbers: Numbers<'a>) {
         match (self.next, numbers.number) {
-            (Part::Data, Number::UInt(Width::W1) | Number::Int(Width::W1)) if self.data.is_empty() => self.data = Cow::Borrowed(numbers.bytes),
+            (Part::Data, Number::UInt(Width::W1) | Number::Int(Width::W1)) if self.data.is_empty() => {
+                self.data = Cow::Borrowed(numbers.bytes)
+            }
             _ => numbers.each(self),
         }
     }

@@ -132,7 +132,7 @@ pub(super) fn as_of(recording: &Recording, filter: &TopicFilter, at_ns: Timestam
 }
 
 /// Returns whether a topic says of itself that late subscribers get its last value.
-fn is_latched(topic: &Topic) -> bool {
+pub fn is_latched(topic: &Topic) -> bool {
     let qos = topic.metadata.get(QOS_KEY);
     let transient_local = |line: &str| {
         let value = line.trim().trim_start_matches("- ").strip_prefix("durability:");
