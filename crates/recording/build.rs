@@ -8,6 +8,9 @@ use std::{env, fs};
 /// Distributions, in the order in which their definitions are looked for.
 const DISTRIBUTIONS: [&str; 2] = ["jazzy", "lyrical"];
 
+/// The dependency's own test inputs, which are no package of ROS.
+const TESTS: &str = "test_interface_files";
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let mut out = String::from("&[\n");
@@ -30,6 +33,9 @@ fn main() {
 fn definitions(folder: &Path) -> BTreeMap<String, (&'static str, String)> {
     let mut found = BTreeMap::new();
     for package in entries(folder) {
+        if package.file_name().is_some_and(|name| name == TESTS) {
+            continue;
+        }
         for kind in ["msg", "srv", "action"] {
             for file in entries(&package.join(kind)) {
                 let names = (package.file_name().and_then(|name| name.to_str()), file.file_stem().and_then(|name| name.to_str()));

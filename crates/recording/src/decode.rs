@@ -5,21 +5,26 @@
 //!
 //! **Invariant:** no payload makes a decoder panic, loop, or take more memory than a small multiple of its bytes.
 
-#![allow(dead_code, reason = "encodings with tags, which use the rest, are added beside this")]
-
+mod allowance;
 mod columns;
 mod cursor;
 mod field;
+mod flatbuffer;
+mod json;
 mod json_writer;
 mod layout;
 mod path;
 mod pick;
 mod plan;
+mod protobuf;
 mod row_plan;
 pub mod sink;
 mod stamp;
 #[cfg(test)]
 mod test_tree;
+#[cfg(test)]
+mod tests;
+mod transforms;
 mod walk;
 
 use std::fmt;
@@ -31,6 +36,7 @@ use self::json_writer::{JsonWriter, Names};
 use self::layout::{Format, Layout};
 use self::sink::Sink;
 pub use self::stamp::StampReader;
+pub use self::transforms::TransformReader;
 use crate::error::{Error, Result};
 use crate::message::Topic;
 use crate::schema::library::Library;
@@ -53,6 +59,9 @@ struct Inner {
 enum Codec {
     /// One field behind the other, without tags.
     Sequential(Arc<Layout>),
+    Protobuf(protobuf::Protobuf),
+    Json(json::Json),
+    Flatbuffer(flatbuffer::Flatbuffer),
 }
 
 impl Codec {
@@ -60,6 +69,9 @@ impl Codec {
     fn walk<'a, S: Sink<'a>>(&self, payload: &'a [u8], sink: &mut S) -> Result<()> {
         match self {
             Self::Sequential(layout) => layout.walk(payload, sink),
+            Self::Protobuf(messages) => messages.walk(payload, sink),
+            Self::Json(messages) => messages.walk(payload, sink),
+            Self::Flatbuffer(messages) => messages.walk(payload, sink),
         }
     }
 }
@@ -70,7 +82,44 @@ impl Decoder {
     /// # Errors
     /// `Invalid` for a topic whose messages cannot be decoded: it says what is missing and what to do about it.
     pub fn new(topic: &Topic, library: &Library) -> Result<Self> {
-        Self::of_tree(&topic.encoding, schema::parse_topic(topic, library)?)
+        let encoding = topic.encoding.as_str();
+        let schema = || {
+            let missing =
+                || Error::invalid(format!("topic '{}' has no schema: {encoding} messages cannot be read without theirs", topic.name));
+            topic.schema.as_deref().ok_or_else(missing)
+        };
+        let (tree, codec) = match encoding {
+            "protobuf" => {
+                let messages = protobuf::Protobuf::new(schema()?)?;
+                (Arc::clone(messages.tree()), Codec::Protobuf(messages))
+            }
+            "flatbuffer" => {
+                let messages = flatbuffer::Flatbuffer::new(schema()?)?;
+                (Arc::clone(messages.tree()), Codec::Flatbuffer(messages))
+            }
+            "json" => {
+                let messages = json::Json::described(topic.schema.as_deref())?;
+                (Arc::clone(messages.tree()), Codec::Json(messages))
+            }
+            _ => return Self::of_tree(encoding, schema::parse_topic(topic, library)?),
+        };
+        Ok(Self::with_codec(encoding, tree, codec))
+    }
+
+    /// Returns whether nothing tells the fields of messages ahead: they are JSON, and no schema describes them.
+    ///
+    /// Such messages are written as they are by [`Decoder::json`]; [`Decoder::learn`] gives them fields and columns.
+    pub fn is_undescribed(&self) -> bool {
+        matches!(self.inner.codec, Codec::Json(_)) && self.inner.tree.root().fields.is_empty()
+    }
+
+    /// Returns a decoder of JSON messages like these, with the fields that they have.
+    ///
+    /// # Errors
+    /// `Corrupt` where a message is no JSON, `Invalid` where they have more fields than messages may have.
+    pub fn learn(messages: &[&[u8]]) -> Result<Self> {
+        let messages = json::Json::inferred(messages)?;
+        Ok(Self::with_codec("json", Arc::clone(messages.tree()), Codec::Json(messages)))
     }
 
     /// Returns a decoder of messages whose definition is known as a tree.
@@ -84,9 +133,12 @@ impl Decoder {
             "ulog" => Codec::Sequential(Arc::new(Layout::new(Format::Ulog, &tree)?)),
             other => return Err(Error::invalid(format!("messages in the encoding '{other}' are not decoded"))),
         };
-        let names = Names::of(&tree, |name| layout::is_hidden(encoding, name));
-        let inner = Inner { tree: Arc::new(tree), names: Arc::new(names), encoding: encoding.to_owned(), codec };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self::with_codec(encoding, Arc::new(tree), codec))
+    }
+
+    fn with_codec(encoding: &str, tree: Arc<Tree>, codec: Codec) -> Self {
+        let names = Arc::new(Names::of(&tree, |name| layout::is_hidden(encoding, name)));
+        Self { inner: Arc::new(Inner { tree, names, encoding: encoding.to_owned(), codec }) }
     }
 
     /// Returns the fields that messages have.
@@ -108,11 +160,15 @@ impl Decoder {
     }
 
     /// Writes a message as one line of JSON behind what stands in `out`: fields in the order of the definition, numbers that are none
-    /// as `"NaN"`, `"Infinity"` and `"-Infinity"`, bytes as base64. After an error `out` is as it was.
+    /// as `"NaN"`, `"Infinity"` and `"-Infinity"`, bytes as base64. After an error `out` is as it was. Messages that are JSON are
+    /// written as they are, without white space.
     ///
     /// # Errors
     /// `Corrupt` for a payload that does not fit its type.
     pub fn json(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        if let Codec::Json(_) = self.inner.codec {
+            return json::line(payload, out);
+        }
         let (start, mut open) = (out.len(), Vec::new());
         let mut writer = JsonWriter { out, names: &self.inner.names, open: &mut open };
         let walked = self.inner.codec.walk(payload, &mut writer);

@@ -6,9 +6,11 @@
 
 pub mod block;
 pub mod chunk;
+pub mod container;
 pub mod decompress;
 pub mod definitions;
 pub mod linear;
+pub mod opening;
 pub mod record;
 mod resync;
 pub mod scan;

@@ -7,10 +7,12 @@
 mod cursor;
 mod export;
 mod files;
+mod formats;
 mod info;
 mod latched;
 mod line;
 mod merge;
+mod outline;
 mod request;
 mod unit;
 
@@ -21,8 +23,9 @@ use std::sync::Arc;
 pub use self::export::{ExportOptions, ExportReport, export};
 pub use self::info::{Info, TopicInfo};
 pub use self::latched::is_latched;
-pub use self::line::json_line;
-pub use self::merge::Messages;
+pub use self::line::Lines;
+pub use self::merge::{Located, Messages};
+pub use self::outline::{Outline, TopicOutline};
 use self::request::Request;
 use self::unit::{Opener, Role, Unit};
 use crate::error::{Error, Result};
@@ -48,40 +51,73 @@ pub(crate) struct Inner {
     notes: Vec<String>,
 }
 
-/// Opens an MCAP file, a rosbag2 folder of MCAP files, the manifest of a recording on a tape, or the folder of a tape.
+/// Opens a file of any known format, a rosbag2 folder, a folder of recordings, the manifest of a recording on a tape, or the
+/// folder of a tape.
 ///
 /// # Errors
 /// `NotFound` and its like for what cannot be read, `Invalid` for what is no recording: it says what it is.
 pub fn open(path: &Path) -> Result<Recording> {
+    let mut opener = Opener::default();
+    let opened = gather(path, &mut opener)?;
+    Ok(opener.finish(path, opened.format, opened.units, opened.manifest))
+}
+
+/// Opens several recordings as one: their messages come in order of time.
+///
+/// # Errors
+/// Those of [`open`], for each of them.
+pub fn open_all(paths: &[PathBuf]) -> Result<Recording> {
+    let [path] = paths else {
+        let first = paths.first().ok_or_else(|| Error::invalid("no recording to open"))?;
+        let mut opener = Opener::default();
+        let mut units = Vec::new();
+        for path in paths {
+            units.extend(gather(path, &mut opener)?.units);
+        }
+        return Ok(opener.finish(first, "files", units, None));
+    };
+    open(path)
+}
+
+/// What stands behind a path.
+struct Opened {
+    format: &'static str,
+    units: Vec<Unit>,
+    manifest: Option<Manifest>,
+}
+
+fn gather(path: &Path, opener: &mut Opener) -> Result<Opened> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
     if metadata.is_dir() {
-        return if path.join("devices").is_dir() { open_tape(path) } else { open_folder(path) };
+        return if path.join("devices").is_dir() { gather_tape(path, opener) } else { gather_folder(path, opener) };
     }
     if path.extension().is_some_and(|extension| extension == "json") {
-        return open_manifest(path, metadata.len());
+        return gather_manifest(path, metadata.len(), opener);
     }
     if path.file_name().is_some_and(|name| name == "metadata.yaml") {
-        return open_folder(path.parent().unwrap_or(Path::new(".")));
+        return gather_folder(path.parent().unwrap_or(Path::new(".")), opener);
     }
-    let mut opener = Opener::default();
     let unit = opener.open(path, Role::default())?;
-    Ok(opener.finish(path, "mcap", vec![unit], None))
+    Ok(Opened { format: unit.format, units: vec![unit], manifest: None })
 }
 
-fn open_folder(path: &Path) -> Result<Recording> {
-    let mut opener = Opener::default();
+fn gather_folder(path: &Path, opener: &mut Opener) -> Result<Opened> {
+    let (format, files) = files::of_folder(path)?;
     let mut units = Vec::new();
-    for file in files::of_bag(path)? {
+    let mut failures = Vec::new();
+    for file in files {
         match opener.open(&file, Role::default()) {
             Ok(unit) => units.push(unit),
-            Err(error) => opener.lose_file(&file, &error),
+            Err(error) => failures.push((file, error)),
         }
     }
-    Ok(opener.finish(path, "rosbag2", units, None))
+    for (file, error) in &failures {
+        opener.lose_file(file, error);
+    }
+    Ok(Opened { format, units, manifest: None })
 }
 
-fn open_tape(path: &Path) -> Result<Recording> {
-    let mut opener = Opener::default();
+fn gather_tape(path: &Path, opener: &mut Opener) -> Result<Opened> {
     let mut units = Vec::new();
     for file in files::of_tape(path)? {
         match opener.open(&file, Role { by_size: true, ..Role::default() }) {
@@ -92,10 +128,10 @@ fn open_tape(path: &Path) -> Result<Recording> {
             Err(error) => opener.lose_file(&file, &error),
         }
     }
-    Ok(opener.finish(path, "tape", units, None))
+    Ok(Opened { format: "tape", units, manifest: None })
 }
 
-fn open_manifest(path: &Path, size: u64) -> Result<Recording> {
+fn gather_manifest(path: &Path, size: u64, opener: &mut Opener) -> Result<Opened> {
     if size > SIZE_LIMIT {
         return Err(Error::invalid(format!("a manifest of {size} bytes; at most {SIZE_LIMIT}: {}", path.display())));
     }
@@ -104,7 +140,6 @@ fn open_manifest(path: &Path, size: u64) -> Result<Recording> {
     // <root>/devices/<device>/<id>.json
     let absolute = std::path::absolute(path).map_err(|error| Error::io(format!("cannot find {}", path.display()), error))?;
     let root = absolute.ancestors().nth(3).unwrap_or(Path::new("/")).to_owned();
-    let mut opener = Opener::default();
     let mut units = Vec::new();
     for segment in &manifest.segments {
         let file = root.join(&segment.key);
@@ -114,7 +149,7 @@ fn open_manifest(path: &Path, size: u64) -> Result<Recording> {
         }
     }
     opener.losses.extend(manifest.missing.iter().cloned());
-    Ok(opener.finish(path, "recording", units, Some(manifest)))
+    Ok(Opened { format: "recording", units, manifest: Some(manifest) })
 }
 
 impl Recording {
@@ -123,7 +158,7 @@ impl Recording {
         &self.inner.path
     }
 
-    /// Returns `mcap`, `rosbag2`, `recording` or `tape`.
+    /// Returns the format of a file (`mcap`, `bag`, `db3`, `ulog`), or `rosbag2`, `lerobot`, `folder`, `files`, `recording`, `tape`.
     pub fn format(&self) -> &'static str {
         self.inner.format
     }
@@ -176,6 +211,11 @@ impl Recording {
     /// What reading answers.
     pub fn latched(&self, filter: &TopicFilter, at_ns: Timestamp) -> Result<Vec<Message>> {
         latched::as_of(self, filter, at_ns)
+    }
+
+    /// Returns what the files say of themselves, without reading messages: of a closed MCAP file that takes its summary.
+    pub fn outline(&self) -> Outline {
+        outline::outline(self)
     }
 
     /// Counts every message, checking all of it.

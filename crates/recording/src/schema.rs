@@ -6,9 +6,13 @@
 
 mod definition;
 mod dispatch;
+pub mod flatbuffer;
 pub mod idl;
+pub mod json;
 pub mod library;
 mod line;
+pub mod protobuf;
+mod room;
 pub mod ros1;
 pub mod ros2;
 mod section;
@@ -200,3 +204,6 @@ impl Tree {
         &self.types
     }
 }
+
+#[cfg(test)]
+mod tests;

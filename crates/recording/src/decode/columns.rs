@@ -54,6 +54,7 @@ impl Columns {
                 let empties = if layout.empties { EMPTY_ELEMENTS_LIMIT } else { 0 };
                 (Some(RowPlan::new(layout, &table)?), 1 + empties)
             }
+            Codec::Protobuf(_) | Codec::Json(_) | Codec::Flatbuffer(_) => (None, 1),
         };
         Ok(Self { decoder: decoder.clone(), table, schema, plan, bytes: 0, cost })
     }

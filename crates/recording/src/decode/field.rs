@@ -35,7 +35,7 @@ pub enum Scalar<'a> {
     Float(f64),
     /// Text.
     Text(Cow<'a, str>),
-    /// Bytes, or a list of numbers of one byte.
+    /// Bytes, or a list of numbers of one byte, signed or not.
     Bytes(Cow<'a, [u8]>),
 }
 
@@ -85,6 +85,7 @@ impl FieldReader {
                 };
                 Some(Arc::new(Plan { layout: layout.clone(), steps, target }))
             }
+            Codec::Protobuf(_) | Codec::Json(_) | Codec::Flatbuffer(_) => None,
         };
         Ok(Self { decoder: decoder.clone(), path: path.into(), way, plan })
     }

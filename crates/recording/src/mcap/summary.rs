@@ -2,8 +2,6 @@
 //!
 //! **Invariant:** a summary whose checksum does not fit, or that points outside of the file, is not used at all.
 
-use std::collections::BTreeMap;
-
 use super::definitions::Definitions;
 use super::record::{self, MAGIC, Record, Records, opcode};
 use super::window;
@@ -111,8 +109,8 @@ impl Summary {
             && self.chunks.iter().flat_map(|index| &index.message_index_offsets).all(|(id, _)| defined(id))
     }
 
-    /// Returns the chunk indexes by their offsets.
-    pub(crate) fn by_offset(&self) -> BTreeMap<u64, &ChunkIndex> {
-        self.chunks.iter().map(|index| (index.offset, index)).collect()
+    /// Returns the index of the chunk that begins at `offset`.
+    pub(crate) fn chunk_at(&self, offset: u64) -> Option<&ChunkIndex> {
+        self.chunks.binary_search_by_key(&offset, |index| index.offset).ok().map(|at| &self.chunks[at])
     }
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Recording;
+use super::formats::Stored;
+use super::unit::Content;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::mcap::chunk::{ChunkBuilder, Compression, LARGE_PAYLOAD};
@@ -152,7 +154,11 @@ pub(super) fn held(recording: &Recording) -> Span {
 /// Returns the profile that all files have.
 fn profile(recording: &Recording) -> String {
     let contents = recording.inner.units.iter().filter_map(|unit| unit.content.as_ref());
-    let mut profiles: Vec<String> = contents.filter_map(|content| content.scan.header.clone()).map(|(profile, _)| profile).collect();
+    let header = |content: &Arc<Content>| match &content.stored {
+        Stored::Mcap(file) => file.scan().header.clone(),
+        Stored::Other(_) => None,
+    };
+    let mut profiles: Vec<String> = contents.filter_map(header).map(|(profile, _)| profile).collect();
     profiles.dedup();
     match <[String; 1]>::try_from(profiles) {
         Ok([profile]) => profile,
@@ -300,16 +306,16 @@ impl Output {
 fn device(recording: &Recording) -> Option<String> {
     let contents = recording.inner.units.iter().filter_map(|unit| unit.content.as_ref());
     let names = ["tapeloop.segment", "tapeloop.export"];
-    contents.flat_map(|content| names.iter().filter_map(|name| content.scan.metadata(name)?.get("device").cloned())).next()
+    contents.flat_map(|content| names.iter().filter_map(|name| content.metadata(name)?.get("device").cloned())).next()
 }
 
 /// Returns what others said about their files, each once.
 fn foreign_metadata(recording: &Recording) -> Vec<(String, BTreeMap<String, String>)> {
     let contents = recording.inner.units.iter().filter_map(|unit| unit.content.as_ref());
     let mut found: Vec<(String, BTreeMap<String, String>)> = Vec::new();
-    for entry in contents.flat_map(|content| &content.scan.metadata).filter(|entry| !entry.name.starts_with("tapeloop.")) {
-        if !found.iter().any(|(name, map)| *name == entry.name && *map == entry.map) {
-            found.push((entry.name.clone(), entry.map.clone()));
+    for entry in contents.flat_map(|content| &content.index().metadata).filter(|(name, _)| !name.starts_with("tapeloop.")) {
+        if !found.contains(entry) {
+            found.push(entry.clone());
         }
     }
     found

@@ -9,8 +9,11 @@ use crate::error::{Error, Result};
 /// The largest `metadata.yaml` that is read.
 const YAML_LIMIT: u64 = 16 << 20;
 
-/// Returns the MCAP files of a rosbag2 folder, in the order of its `metadata.yaml`, or by name where there is none.
-pub(super) fn of_bag(folder: &Path) -> Result<Vec<PathBuf>> {
+/// How the names of recordings end that a folder is searched for; what a file is stands in it.
+const ENDINGS: [&str; 9] = ["mcap", "mcap.zstd", "mcap.zst", "bag", "ulg", "db3", "db3.zstd", "bag.zst", "ulg.zst"];
+
+/// Returns what a folder is and the files of it: those of its `metadata.yaml`, in that order, or all recordings by name.
+pub(super) fn of_folder(folder: &Path) -> Result<(&'static str, Vec<PathBuf>)> {
     let yaml = folder.join("metadata.yaml");
     let text = match std::fs::metadata(&yaml) {
         Ok(metadata) if metadata.len() <= YAML_LIMIT => std::fs::read(&yaml).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).ok(),
@@ -21,17 +24,12 @@ pub(super) fn of_bag(folder: &Path) -> Result<Vec<PathBuf>> {
         return Err(Error::invalid(format!("rosbag2 message compression is not read by this version: {}", folder.display())));
     }
     let files = if listed.is_empty() { by_name(folder)? } else { listed.iter().map(|name| inside(folder, name)).collect::<Result<_>>()? };
-    if let Some(other) = files.iter().find(|file| ends_with(file, &["db3", "db3.zstd"])) {
-        return Err(Error::invalid(format!("rosbag2 .db3 files are not read by this version: {}", other.display())));
-    }
-    if let Some(packed) = files.iter().find(|file| ends_with(file, &["mcap.zstd"])) {
-        return Err(Error::invalid(format!("compressed by rosbag2 as a whole: decompress it with 'zstd -d' first: {}", packed.display())));
-    }
     if files.is_empty() {
-        let expected = "no *.mcap, no metadata.yaml with files and no devices/ in it";
+        let expected = "no *.mcap, *.bag, *.db3 or *.ulg, no metadata.yaml with files and no devices/ in it";
         return Err(Error::not_found(format!("no recording in this folder: {expected}: {}", folder.display())));
     }
-    Ok(files)
+    let rosbag2 = text.is_some() || files.iter().all(|file| ends_with(file, &["mcap", "mcap.zstd"]));
+    Ok((if rosbag2 || files.iter().all(|file| ends_with(file, &["db3", "db3.zstd"])) { "rosbag2" } else { "folder" }, files))
 }
 
 fn ends_with(file: &Path, endings: &[&str]) -> bool {
@@ -73,10 +71,7 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
 }
 
 fn by_name(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = list(folder)?.into_iter().filter(|path| ends_with(path, &["mcap", "mcap.zstd"])).collect();
-    if files.is_empty() {
-        files = list(folder)?.into_iter().filter(|path| ends_with(path, &["db3", "db3.zstd"])).collect();
-    }
+    let mut files: Vec<PathBuf> = list(folder)?.into_iter().filter(|path| ends_with(path, &ENDINGS)).collect();
     files.sort_by_key(|path| natural(&path.to_string_lossy()));
     Ok(files)
 }

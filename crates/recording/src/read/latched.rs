@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use super::merge::Messages;
 use super::request::Request;
 use super::{Inner, Recording};
+use crate::decode::TransformReader;
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::message::{Message, Topic};
+use crate::schema::library::Library;
 use crate::time::{Span, Timestamp};
 use crate::topic::TopicFilter;
 
@@ -47,18 +47,37 @@ enum Part {
 struct LastValues {
     values: BTreeMap<Slot, (u64, Arc<Message>)>,
     count: u64,
+    /// How transforms of a topic are read, by where it stands in memory; it is held, so that no other one comes to stand there.
+    readers: BTreeMap<usize, (Arc<Topic>, Option<TransformReader>)>,
 }
 
 impl LastValues {
     fn take(&mut self, message: Message) {
         let message = Arc::new(Message { data: compact(&message), ..message });
         self.count += 1;
-        for part in parts(&message) {
+        for part in self.parts(&message) {
             let publisher = message.topic.metadata.get(PUBLISHER_KEY).cloned().unwrap_or_default();
             let slot = Slot { topic: message.topic.name.clone(), publisher, part };
             if self.values.len() < VALUE_LIMIT || self.values.contains_key(&slot) {
                 self.values.insert(slot, (self.count, message.clone()));
             }
+        }
+    }
+
+    /// Returns what a message is the value of: of transforms, each child frame.
+    fn parts(&mut self, message: &Message) -> Vec<Part> {
+        let topic = &message.topic;
+        if !topic.name.ends_with("/tf_static") {
+            return vec![Part::Whole];
+        }
+        let reader = || (topic.clone(), TransformReader::new(topic, &Library::standard()));
+        let (_, reader) = self.readers.entry(Arc::as_ptr(topic) as usize).or_insert_with(reader);
+        match reader {
+            Some(reader) => match reader.child_frames(&message.data) {
+                Some(frames) => frames.into_iter().map(Part::ChildFrame).collect(),
+                None => vec![Part::Whole],
+            },
+            None => vec![Part::Payload(blake3::hash(&message.data).into())],
         }
     }
 
@@ -72,29 +91,6 @@ impl LastValues {
 /// Copies a payload out of its chunk, which would stay in memory with it.
 fn compact(message: &Message) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(&message.data)
-}
-
-fn parts(message: &Message) -> Vec<Part> {
-    #[derive(Deserialize)]
-    struct Transforms {
-        transforms: Vec<Transform>,
-    }
-    #[derive(Deserialize)]
-    struct Transform {
-        child_frame_id: String,
-    }
-    if !message.topic.name.ends_with("/tf_static") {
-        return vec![Part::Whole];
-    }
-    if message.topic.encoding != "json" {
-        return vec![Part::Payload(blake3::hash(&message.data).into())];
-    }
-    match serde_json::from_slice::<Transforms>(&message.data) {
-        Ok(message) if !message.transforms.is_empty() => {
-            message.transforms.into_iter().map(|transform| Part::ChildFrame(transform.child_frame_id)).collect()
-        }
-        _ => vec![Part::Whole],
-    }
 }
 
 /// Returns the values in a recording's latched segments as of its start.
@@ -115,7 +111,7 @@ pub(super) fn as_of(recording: &Recording, filter: &TopicFilter, at_ns: Timestam
     let mut names: BTreeSet<&str> = inner.topics.iter().filter(|topic| is_latched(topic)).map(|topic| topic.name.as_str()).collect();
     let latched_units = inner.units.iter().filter(|unit| unit.latched || unit.role.latched_of_recording());
     let contents = latched_units.map(|unit| unit.content()).collect::<Result<Vec<_>>>()?;
-    names.extend(contents.iter().flat_map(|content| content.scan.topics.values()).map(|topic| topic.name.as_str()));
+    names.extend(contents.iter().flat_map(|content| content.topics.values()).map(|topic| topic.name.as_str()));
     let exported = inner.units.iter().filter_map(|unit| unit.latched_before_ns).max();
     let before_export = exported.map(|before_ns| recording.messages(filter, Span::new(i64::MIN, before_ns))).transpose()?;
     let before_export: BTreeSet<String> = before_export.into_iter().flatten().flatten().map(|message| message.topic.name.clone()).collect();

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::error::{Error, Result};
 use crate::message::{Schema, Topic};
 use crate::schema::library::{Flavour, Library};
-use crate::schema::{DEFINITION_LIMIT, Tree, ros1, ros2, ulog};
+use crate::schema::{DEFINITION_LIMIT, Tree, flatbuffer, json, protobuf, ros1, ros2, ulog};
 
 /// Keys of a topic's metadata that hold the hash of its type.
 const HASH_KEYS: [&str; 3] = ["topic_type_hash", "type_description_hash", "md5sum"];
@@ -53,6 +53,9 @@ fn read(schema: &Schema, library: &Library) -> Result<Tree> {
         "ros1msg" => ros1::parse(schema, library),
         "ros2msg" | "ros2idl" => ros2::parse(schema, library),
         "ulog" => ulog::parse(schema),
+        "protobuf" => protobuf::parse(schema),
+        "jsonschema" => json::parse(schema),
+        "flatbuffer" => flatbuffer::parse(schema),
         other => Err(Error::invalid(format!("schema encoding '{other}' is not read"))),
     }
 }

@@ -197,10 +197,11 @@ fn reference(written: &str, owner: &str, dialect: Dialect) -> Result<String, Str
         ("time", Dialect::Ros2) => "builtin_interfaces/msg/Time".to_owned(),
         ("duration", Dialect::Ros2) => "builtin_interfaces/msg/Duration".to_owned(),
         ("Header", Dialect::Ros1) => "std_msgs/Header".to_owned(),
-        // A type of the same package; what a service or an action is made of lies beside it, messages in `msg`.
-        (_, _) if !written.contains('/') => match owner.rsplit_once('/') {
-            Some((folder, _)) => format!("{folder}/{written}"),
-            None => written.to_owned(),
+        // A type of the same package, which is a message even in a service or an action.
+        (_, _) if !written.contains('/') => match (owner.split_once('/'), dialect) {
+            (Some((package, _)), Dialect::Ros1) => format!("{package}/{written}"),
+            (Some((package, _)), Dialect::Ros2) => format!("{package}/msg/{written}"),
+            (None, _) => written.to_owned(),
         },
         (_, Dialect::Ros1) => ros1_name(written),
         (_, Dialect::Ros2) => ros2_name(written),
@@ -291,4 +292,30 @@ fn append(comment: &mut String, line: &str) {
 /// Returns the start of a line, for an error.
 fn shown(line: &str) -> String {
     line.trim().chars().take(80).collect()
+}
+
+/// Writes a definition as a `.msg` file: constants first, then fields, comments in front of each.
+pub(crate) fn write(definition: &Definition, type_of: impl Fn(&Member) -> String) -> String {
+    let mut out = String::new();
+    let comment = |out: &mut String, text: &str| text.lines().for_each(|line| out.push_str(&format!("# {line}\n")));
+    if !definition.comment.is_empty() {
+        comment(&mut out, &definition.comment);
+        out.push('\n');
+    }
+    for constant in &definition.constants {
+        comment(&mut out, &constant.comment);
+        out.push_str(&format!("{} {}={}\n", constant.type_name, constant.name, constant.value));
+    }
+    for member in &definition.members {
+        comment(&mut out, &member.comment);
+        out.push_str(&type_of(member));
+        out.push(' ');
+        out.push_str(&member.name);
+        if !member.default.is_empty() {
+            out.push(' ');
+            out.push_str(&member.default);
+        }
+        out.push('\n');
+    }
+    out
 }

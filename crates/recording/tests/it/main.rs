@@ -8,6 +8,7 @@ mod conformance;
 mod conformance_writer;
 mod damage;
 mod data;
+mod definitions;
 mod export;
 mod reading;
 mod real;

@@ -16,27 +16,32 @@ type Distributions = &'static [(&'static str, &'static [(&'static str, &'static 
 
 const DISTRIBUTIONS: Distributions = include!(concat!(env!("OUT_DIR"), "/standard.rs"));
 
+/// Where the dependency's text is not the official one, as hashes tell: distribution, type, its line, the official line.
+const CORRECTIONS: &[(&str, &str, &str, &str)] =
+    &[("jazzy", "lifecycle_msgs/msg/TransitionEvent", "builtin_interfaces/Time timestamp", "uint64 timestamp")];
+
 /// Returns the sets, made once. Old distributions go first: files without definitions are mostly theirs.
 pub(super) fn sets() -> Vec<Arc<Set>> {
     static SETS: OnceLock<Vec<Arc<Set>>> = OnceLock::new();
     SETS.get_or_init(|| {
         let mut sets: Vec<Set> = DISTRIBUTIONS.iter().map(|(name, definitions)| distribution(name, definitions)).collect();
-        let noetic = noetic::derive(&sets);
-        sets.push(noetic);
+        let messages = DISTRIBUTIONS.iter().flat_map(|(_, definitions)| *definitions).filter(|(_, kind, _)| *kind == "msg");
+        sets.push(noetic::derive(messages.map(|(name, _, text)| (*name, *text))));
         sets.into_iter().map(Arc::new).collect()
     })
     .clone()
 }
 
-fn distribution(name: &str, definitions: &'static [(&'static str, &'static str, &'static str)]) -> Set {
-    let mut set = Set::new(format!("standard, {name}"), Some(Flavour::Ros2));
+fn distribution(distribution: &str, definitions: &'static [(&'static str, &'static str, &'static str)]) -> Set {
+    let mut set = Set::new(format!("standard, {distribution}"), Some(Flavour::Ros2));
     for (name, kind, text) in definitions {
         let syntax = match *kind {
             "srv" => Syntax::Srv,
             "action" => Syntax::Action,
             _ => Syntax::Msg,
         };
-        set.add(name, syntax, Cow::Borrowed(*text));
+        let wrong = CORRECTIONS.iter().find(|(of, corrected, ..)| *of == distribution && corrected == name);
+        set.add(name, syntax, wrong.map_or(Cow::Borrowed(*text), |(.., line, official)| text.replace(line, official).into()));
     }
     set
 }
