@@ -368,4 +368,4 @@ fn attribute(field: &Table<'_>, wanted: &[u8]) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -391,4 +391,4 @@ fn seconds_and_nanos(name: &str) -> (Type, Vec<Coding>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
