@@ -10,7 +10,7 @@ mod columns;
 mod cursor;
 mod field;
 mod flatbuffer;
-mod json;
+pub(crate) mod json;
 mod json_writer;
 mod layout;
 mod path;

@@ -7,9 +7,11 @@
 
 pub mod align;
 pub mod container;
+pub mod convert;
 pub mod decode;
 pub mod error;
 pub mod frame;
+pub mod import;
 pub mod key;
 pub mod latency;
 pub mod loss;
@@ -18,6 +20,7 @@ pub mod mcap;
 pub mod message;
 pub mod read;
 pub mod schema;
+pub mod qos;
 pub mod size;
 pub mod source;
 pub mod time;

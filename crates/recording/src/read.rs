@@ -5,7 +5,7 @@
 //! **Invariant:** damage is a loss, never an end: everything else is still read, in bounded memory.
 
 mod cursor;
-mod export;
+pub(crate) mod export;
 mod files;
 mod formats;
 mod info;
@@ -13,6 +13,7 @@ mod latched;
 mod line;
 mod merge;
 mod outline;
+mod output;
 mod request;
 mod unit;
 
@@ -22,7 +23,6 @@ use std::sync::Arc;
 
 pub use self::export::{ExportOptions, ExportReport, export};
 pub use self::info::{Info, TopicInfo};
-pub use self::latched::is_latched;
 pub use self::line::Lines;
 pub use self::merge::{Located, Messages};
 pub use self::outline::{Outline, TopicOutline};

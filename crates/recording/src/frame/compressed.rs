@@ -51,7 +51,8 @@ pub(super) fn decode(format: &str, data: &[u8]) -> Result<DynamicImage> {
     // Decoders may need the picture twice.
     limits.max_alloc = Some(PIXEL_LIMIT * 4);
     reader.limits(limits);
-    reader.decode().map_err(|error| Error::corrupt(format!("picture of {} bytes cannot be unpacked", data.len())).caused_by(error))
+    // Its causes say the same again.
+    reader.decode().map_err(|error| Error::corrupt(format!("picture of {} bytes cannot be unpacked: {error}", data.len())))
 }
 
 fn unknown(format: &str, data: &[u8]) -> Error {

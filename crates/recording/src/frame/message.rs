@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use super::{Compressed, Form, Pixels, Raw};
+use crate::decode::json::base64;
 use crate::decode::sink::{Number, Numbers, Sink, Width};
 use crate::decode::{Decoder, Scalar, StampReader};
 use crate::error::{Error, Result};
@@ -271,6 +272,8 @@ impl<'a> Sink<'a> for Found<'a, '_> {
             Part::FrameId => self.frame_id = value,
             Part::Encoding => self.encoding = value,
             Part::Format => self.format = value,
+            // JSON without a word about it; what is no base64 is nothing, which no picture is.
+            Part::Data => self.data = Cow::Owned(base64::decode(&value).unwrap_or_default()),
             _ => {}
         }
     }

@@ -5,11 +5,15 @@
 mod bad_input;
 mod build;
 mod conformance;
-mod conformance_writer;
+mod convert;
 mod damage;
 mod data;
+mod db3;
+mod db3_expected;
 mod definitions;
 mod export;
+mod locations;
+mod memory;
 mod reading;
 mod real;
 mod tape;

@@ -190,7 +190,7 @@ fn stream(recording: &read::Recording, topics: &[Arc<Topic>], fields: &[String],
     let batches = rows.read()?.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
     let whole = concat_batches(&schema, &batches).map_err(failed)?;
     let (times_ns, whole) = in_order(whole, options.by_stamp)?;
-    let latched = topics.iter().any(|topic| read::is_latched(topic));
+    let latched = topics.iter().any(|topic| recording::qos::is_latched(topic));
     Ok(Some(Stream { name: topic.name.clone(), times_ns, rows: without_times(&whole)?, latched }))
 }
 
