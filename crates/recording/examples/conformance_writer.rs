@@ -68,7 +68,8 @@ pub(crate) fn run(path: &Path) -> Result<Vec<u8>> {
                 write::metadata_index(&mut out, fields.number("offset")?, fields.number("length")?, fields.text("name")?);
             }
             "SummaryOffset" => {
-                let (opcode, start, length) = (fields.number("group_opcode")?, fields.number("group_start")?, fields.number("group_length")?);
+                let (opcode, start, length) =
+                    (fields.number("group_opcode")?, fields.number("group_start")?, fields.number("group_length")?);
                 write::summary_offset(&mut out, opcode, start, length);
             }
             "Footer" => {

@@ -243,7 +243,7 @@ impl Recording {
     }
 
     fn _repr_html_(&self) -> String {
-        html::recording(&self.__repr__(), &self.own_topics(), self.info.lock().as_deref())
+        html::recording(&self.__repr__(), &self.own_topics(), self.info.lock().as_deref(), &self.inner.outline())
     }
 }
 

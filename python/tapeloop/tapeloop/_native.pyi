@@ -430,8 +430,8 @@ class Recording:
     def path(self) -> Path:
         """Where it is."""
     @property
-    def format(self) -> Literal["mcap", "rosbag2", "recording", "tape"]:
-        """What it is."""
+    def format(self) -> str:
+        """What it is: ``mcap``, ``bag``, ``db3``, ``ulog``, ``lerobot``, ``rosbag2``, ``recording``, ``tape``, …"""
     @property
     def topics(self) -> dict[str, TopicView]:
         """Its topics, by name."""

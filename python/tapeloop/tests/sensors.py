@@ -15,7 +15,7 @@ ROS1 = get_typestore(Stores.ROS1_NOETIC)
 SECOND = 1_000_000_000
 
 
-def make(name: str, **fields: Any) -> Any:
+def make(name: str, /, **fields: Any) -> Any:
     """Returns a message of ROS 2."""
     return STORE.types[name](**fields)
 

@@ -89,10 +89,6 @@ def bag_values(path: Path) -> Iterator[tuple[str, int, Any]]:
             yield connection.topic, time, reader.deserialize(data, connection.msgtype)
 
 
-def skip_arrays(value: Any) -> bool:
-    return isinstance(value, np.ndarray)
-
-
 REAL = [
     ("mcap/g1/g1_ros2_mcap.mcap", mcap_values),
     ("mcap/comma2k19/comma2k19_ros2_mcap.mcap", mcap_values),
@@ -114,10 +110,10 @@ def test_real_values_are_what_others_read(name: str, read: Any) -> None:
     compared = 0
     for topic, expected in theirs.items():
         for (time, value), message in zip(expected, recording[topic].messages(), strict=False):
-            if skip_arrays(message.value):
-                continue
             assert message.log_time == time
-            same(renamed(message.value), value, topic)
+            # Images are arrays, of which other tests know; some of these are none although they say so.
+            if not message.type.endswith("Image"):
+                same(renamed(message.value), value, topic)
             compared += 1
     assert compared
 

@@ -55,13 +55,7 @@ pub(super) fn write(recording: &Recording, options: &Options, out: &Path, progre
     written
 }
 
-fn write_into(
-    folder: &Path,
-    recording: &Recording,
-    options: &Options,
-    out: &Path,
-    progress: &mut dyn FnMut(u64),
-) -> Result<ExportReport> {
+fn write_into(folder: &Path, recording: &Recording, options: &Options, out: &Path, progress: &mut dyn FnMut(u64)) -> Result<ExportReport> {
     let base = out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = format!("{base}_0.mcap");
     let packing = ExportOptions { compression: options.compression };
@@ -138,10 +132,7 @@ fn metadata(file: &str, report: &ExportReport, counts: &[(Arc<Topic>, u64)]) -> 
         let Entry { type_name, hash, profiles, messages } = entry;
         let (name, type_name, hash) = (scalar(name), scalar(type_name), scalar(hash));
         // Writing to a string cannot fail.
-        let _ = write!(
-            yaml,
-            "    - topic_metadata:\n        name: {name}\n        type: {type_name}\n        serialization_format: cdr\n"
-        );
+        let _ = write!(yaml, "    - topic_metadata:\n        name: {name}\n        type: {type_name}\n        serialization_format: cdr\n");
         if profiles.is_empty() {
             yaml.push_str("        offered_qos_profiles: []\n");
         } else {

@@ -189,4 +189,3 @@ pub(crate) fn profile(recording: &Recording) -> String {
         Err(_) => String::new(),
     }
 }
-

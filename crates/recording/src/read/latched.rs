@@ -11,7 +11,7 @@ use super::{Inner, Recording};
 use crate::decode::TransformReader;
 use crate::error::Result;
 use crate::loss::Loss;
-use crate::message::Message;
+use crate::message::{Message, Topic};
 use crate::qos::is_latched;
 use crate::schema::library::Library;
 use crate::time::{Span, Timestamp};

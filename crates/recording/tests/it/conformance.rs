@@ -57,7 +57,8 @@ fn the_indexed_reader_gives_the_messages_of_every_input() {
             if matches!(kind, "Schema" | "Channel") {
                 // Those in the data section are repeated in the summary.
                 let all = wanted.clone();
-                wanted = all.iter().enumerate().filter(|(at, record)| !all[..*at].contains(record)).map(|(_, record)| record.clone()).collect();
+                wanted =
+                    all.iter().enumerate().filter(|(at, record)| !all[..*at].contains(record)).map(|(_, record)| record.clone()).collect();
             }
             assert_eq!(found[key], Value::Array(wanted), "{key} of {}", path.display());
         }

@@ -60,10 +60,8 @@ fn several_files_become_one_in_order_of_time() {
 #[test]
 fn equal_stamps_keep_the_order_of_files_and_of_messages() {
     let folder = tempfile::tempdir().unwrap();
-    let paths: Vec<PathBuf> = [("b.mcap", 500), ("a.mcap", 0)]
-        .iter()
-        .map(|(name, first)| save(folder.path(), name, &part(*first, 1_000_000)))
-        .collect();
+    let paths: Vec<PathBuf> =
+        [("b.mcap", 500), ("a.mcap", 0)].iter().map(|(name, first)| save(folder.path(), name, &part(*first, 1_000_000))).collect();
     let recording = read::open_all(&paths).unwrap();
     let sequences: Vec<u32> =
         recording.messages(&TopicFilter::all(), Span::ALL).unwrap().map(|message| message.unwrap().sequence).collect();
@@ -130,11 +128,8 @@ fn cuts_filters_and_inputs_are_respected() {
     let recording = read::open(&path).unwrap();
     let before = std::fs::read(&path).unwrap();
     assert_eq!(run(&recording, &options(Target::Mcap), &path).unwrap_err().kind(), Kind::Conflict);
-    let wanted = Options {
-        topics: TopicFilter::parse(&["/chatter"]).unwrap(),
-        span: Span::new(1_010_000, 1_020_000),
-        ..options(Target::Mcap)
-    };
+    let wanted =
+        Options { topics: TopicFilter::parse(&["/chatter"]).unwrap(), span: Span::new(1_010_000, 1_020_000), ..options(Target::Mcap) };
     let out = folder.path().join("cut.mcap");
     assert_eq!(run(&recording, &wanted, &out).unwrap().messages, 5);
     let nothing = Options { topics: TopicFilter::parse(&["/nothing"]).unwrap(), ..wanted };

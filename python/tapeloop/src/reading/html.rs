@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use recording::read::Info;
+use recording::read::{Info, Outline};
 use recording::{Error, Topic};
 
 use super::plan::Leaf;
@@ -13,15 +13,23 @@ use super::plan::Leaf;
 /// How many rows are shown.
 const ROWS_SHOWN: usize = 200;
 
-/// Returns a table of a recording's topics; with counts, where those are known.
-pub(super) fn recording(title: &str, topics: &[Arc<Topic>], info: Option<&Info>) -> String {
+/// Returns a table of a recording's topics; with counts, where somebody counted or the files say them.
+pub(super) fn recording(title: &str, topics: &[Arc<Topic>], info: Option<&Info>, outline: &Outline) -> String {
     let rows = topics.iter().map(|topic| {
-        let counted = info.and_then(|info| {
-            let same = |known: &&recording::read::TopicInfo| {
-                known.topic == topic.name && known.type_name == topic.type_name() && known.encoding == topic.encoding
-            };
-            info.topics.iter().find(same).map(|known| known.messages.to_string())
-        });
+        let is_topic = |name: &str, type_name: &str, encoding: &str| {
+            (name, type_name, encoding) == (&*topic.name, topic.type_name(), &*topic.encoding)
+        };
+        let messages = match info {
+            Some(info) => {
+                let own = info.topics.iter().filter(|known| is_topic(&known.topic, &known.type_name, &known.encoding));
+                Some(own.map(|known| known.messages).sum())
+            }
+            None => {
+                let own = outline.topics.iter().find(|known| is_topic(&known.topic, &known.type_name, &known.encoding));
+                own.and_then(|known| known.messages)
+            }
+        };
+        let counted = messages.map(|messages: u64| messages.to_string());
         vec![topic.name.clone(), topic.type_name().to_owned(), topic.encoding.clone(), counted.unwrap_or_default()]
     });
     table(title, &["topic", "type", "encoding", "messages"], rows.collect())

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use recording::latency::Latency;
 use recording::read::{self, Info};
 use recording::{Error, Span};
@@ -115,8 +116,12 @@ impl TopicView {
 
     /// The fields of its messages, as paths, with their types.
     #[getter]
-    fn fields(&self) -> Result<BTreeMap<String, String>> {
-        Ok(leaves(Plan::new(&self.topics, &[])?.fields()).into_iter().map(|leaf| (leaf.path, leaf.kind)).collect())
+    fn fields<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let fields = PyDict::new(py);
+        for leaf in leaves(Plan::new(&self.topics, &[])?.fields()) {
+            fields.set_item(leaf.path, leaf.kind)?;
+        }
+        Ok(fields)
     }
 
     /// Iterates over its messages in the order of their log times.
