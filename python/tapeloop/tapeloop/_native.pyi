@@ -431,7 +431,7 @@ class Recording:
         """Where it is."""
     @property
     def format(self) -> str:
-        """What it is: ``mcap``, ``bag``, ``db3``, ``ulog``, ``lerobot``, ``rosbag2``, ``recording``, ``tape``, …"""
+        """What it is: ``mcap``, ``bag``, ``db3``, ``ulog``, ``lerobot``, ``rosbag2``, ``recording`` or ``tape``."""
     @property
     def topics(self) -> dict[str, TopicView]:
         """Its topics, by name."""
@@ -718,7 +718,7 @@ class Frame:
         """The coordinate frame that it was taken in."""
     @property
     def encoding(self) -> str:
-        """How the message has it: ``bgr8``, ``jpeg``, ``h264``, …"""
+        """How the message has it, e.g. ``bgr8``, ``jpeg`` or ``h264``."""
     @property
     def pixels(self) -> _Array:
         """Its pixels."""

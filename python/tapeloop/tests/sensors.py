@@ -57,7 +57,9 @@ def text(index: int) -> Any:
     return make("std_msgs/msg/String", data=f"message {index}")
 
 
-def image(pixels: np.ndarray[Any, Any], encoding: str, *, stamp_ns: int = 7, padding: int = 0, big_endian: int = 0) -> Any:
+def image(
+    pixels: np.ndarray[Any, Any], encoding: str, *, stamp_ns: int = 7, padding: int = 0, big_endian: int = 0
+) -> Any:
     """Returns an image whose rows may have something behind them."""
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(pixels.shape[0], -1)
     rows = np.pad(rows, ((0, 0), (0, padding)))

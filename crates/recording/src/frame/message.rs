@@ -293,3 +293,6 @@ impl<'a> Sink<'a> for Found<'a, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
