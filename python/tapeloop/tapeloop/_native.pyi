@@ -8,7 +8,7 @@ from types import GenericAlias, TracebackType
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, final, overload
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 
 __all__ = [
     "Clip",

@@ -32,22 +32,24 @@ class Video:
     def __init__(self, codec: str, form: str) -> None:
         try:
             import av
+            from av.error import FFmpegError
         except ImportError as error:
             raise InvalidError(
                 f"video in {codec} needs PyAV to be unpacked: pip install av, or pip install 'tapeloop[video]'"
             ) from error
-        self._av = av
+        self._packet = av.Packet
+        self._error = FFmpegError
         self._form = form
         try:
             # Opened by the first packet. One thread per picture would keep several of them back.
             self._context: Any = av.CodecContext.create(_CODECS.get(codec, codec), "r")
             self._context.thread_type = "SLICE"
-        except (ValueError, av.error.FFmpegError) as error:
+        except (ValueError, FFmpegError) as error:
             raise InvalidError(f"video in {codec} is not unpacked by the installed PyAV") from error
 
     def decode(self, key: int, data: bytes) -> list[tuple[int, _Array]]:
         """Returns the pictures that a packet completes. What comes before the first key frame makes none."""
-        packet = self._av.Packet(data)
+        packet: Any = self._packet(data)
         packet.pts = packet.dts = key
         return self._pictures(packet)
 
@@ -58,7 +60,7 @@ class Video:
     def _pictures(self, packet: Any) -> list[tuple[int, _Array]]:
         try:
             frames = self._context.decode(packet)
-        except self._av.error.FFmpegError:
+        except self._error:
             return []
         format = _VIDEO_FORMATS.get(self._form)
         return [(-1 if frame.pts is None else frame.pts, frame.to_ndarray(format=format)) for frame in frames]

@@ -84,7 +84,7 @@ def test_a_field_that_is_not_there_is_told_with_the_nearest(drive: tl.Recording)
 
 
 def test_a_topic_is_a_data_frame(drive: tl.Recording) -> None:
-    frame = drive["/imu"].to_pandas()
+    frame: Any = drive["/imu"].to_pandas()
     assert list(frame.columns[:7]) == [
         "_time",
         "_publish_time",
@@ -103,7 +103,7 @@ def test_a_topic_is_a_data_frame(drive: tl.Recording) -> None:
     np.testing.assert_array_equal(frame["orientation_covariance"][5], np.arange(9.0) + 5)
     frame["angular_velocity.x"] += 1
     assert frame["angular_velocity.x"][0] == 1.25
-    joints = drive["/joints"].to_pandas(columns=["name", "position"])
+    joints: Any = drive["/joints"].to_pandas(columns=["name", "position"])
     assert joints["name"][0] == ["joint0", "joint1"] and joints["position"][1].tolist() == [1.0, 2.0, 3.0]
     assert drive["/text"].to_pandas()["data"].tolist() == [f"message {index // 10}" for index in range(COUNT)]
     assert len(drive["/text"].to_pandas(end=0)) == 0

@@ -109,7 +109,7 @@ def test_a_bayer_mosaic_is_interpolated(tmp_path: Path, pattern: str) -> None:
 )
 def test_yuv_422_is_what_ffmpeg_makes_of_it(tmp_path: Path, encoding: str, format: str) -> None:
     frame = av.VideoFrame.from_ndarray(RGB, format="rgb24").reformat(format=format)
-    packed = np.frombuffer(frame.planes[0], np.uint8).reshape(HEIGHT, -1)[:, : WIDTH * 2]
+    packed = np.frombuffer(bytes(frame.planes[0]), np.uint8).reshape(HEIGHT, -1)[:, : WIDTH * 2]
     read = pixels(tmp_path, image(packed.reshape(HEIGHT, WIDTH, 2), encoding))
     assert np.abs(read.astype(int) - RGB).max() <= 12
 
@@ -117,7 +117,7 @@ def test_yuv_422_is_what_ffmpeg_makes_of_it(tmp_path: Path, encoding: str, forma
 @pytest.mark.parametrize("encoding", ["nv12", "nv21"])
 def test_yuv_420_is_what_ffmpeg_makes_of_it(tmp_path: Path, encoding: str) -> None:
     frame = av.VideoFrame.from_ndarray(RGB, format="rgb24").reformat(format=encoding)
-    planes = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, :WIDTH] for plane in frame.planes]
+    planes = [np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)[:, :WIDTH] for plane in frame.planes]
     message = image(np.concatenate(planes), encoding)
     message.height = HEIGHT
     read = pixels(tmp_path, message)
