@@ -26,6 +26,7 @@ class Programs:
     """Where the programs are."""
 
     bench: Path
+    read_bench: Path
     agent: Path
     python: Path
     reductstore: Path
@@ -38,11 +39,12 @@ def prepare(root: Path, build: bool) -> Programs:
     cache.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
     if build:
-        packages = ["--package", "tapeloop-bench", "--package", "tapeloop-robot"]
-        programs = ["--bin", "tape-bench", "--bin", "tapeloop-agent"]
+        packages = ["--package", "tapeloop-bench", "--package", "tapeloop-bench-read", "--package", "tapeloop-robot"]
+        programs = ["--bin", "tape-bench", "--bin", "read-bench", "--bin", "tapeloop-agent"]
         run(["cargo", "build", "--release", *packages, *programs], root, environment)
     return Programs(
         bench=target / "release" / "tape-bench",
+        read_bench=target / "release" / "read-bench",
         agent=target / "release" / "tapeloop-agent",
         python=python(root, cache, environment),
         reductstore=reductstore(cache),

@@ -1,6 +1,7 @@
 //! Collects the standard interface definitions of ROS 2 from the dependency that carries them.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
@@ -11,26 +12,33 @@ const DISTRIBUTIONS: [&str; 2] = ["jazzy", "lyrical"];
 /// The dependency's own test inputs, which are no package of ROS.
 const TESTS: &str = "test_interface_files";
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     let mut out = String::from("&[\n");
+    let mut written = BTreeMap::new();
     for distribution in DISTRIBUTIONS {
         let folder = hiroz_codegen::bundled_assets_dir_for(distribution);
-        let definitions = definitions(&folder);
-        assert!(!definitions.is_empty(), "there are no definitions in {}", folder.display());
-        let _ = writeln!(out, "({distribution:?}, &[");
+        let definitions = definitions(&folder)?;
+        if definitions.is_empty() {
+            return Err(format!("there are no definitions in {}", folder.display()).into());
+        }
+        writeln!(out, "({distribution:?}, &[")?;
         for (name, (kind, text)) in definitions {
-            let _ = writeln!(out, "({name:?}, {kind:?}, {text:?}),");
+            // What has not changed since is found there.
+            if written.get(&name) != Some(&text) {
+                writeln!(out, "({name:?}, {kind:?}, {text:?}),")?;
+                written.insert(name, text);
+            }
         }
         out.push_str("]),\n");
     }
     out.push(']');
-    let path = Path::new(&env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("standard.rs");
-    fs::write(&path, out).expect("cargo's own folder can be written to");
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("standard.rs"), out)?;
+    Ok(())
 }
 
 /// Returns kind and text of every `package/msg/Type.msg` (`srv`, `action`) below a folder, by `package/msg/Type`.
-fn definitions(folder: &Path) -> BTreeMap<String, (&'static str, String)> {
+fn definitions(folder: &Path) -> Result<BTreeMap<String, (&'static str, String)>, Box<dyn Error>> {
     let mut found = BTreeMap::new();
     for package in entries(folder) {
         if package.file_name().is_some_and(|name| name == TESTS) {
@@ -41,13 +49,12 @@ fn definitions(folder: &Path) -> BTreeMap<String, (&'static str, String)> {
                 let names = (package.file_name().and_then(|name| name.to_str()), file.file_stem().and_then(|name| name.to_str()));
                 let (Some(package), Some(name)) = names else { continue };
                 if file.extension().is_some_and(|extension| extension == kind) {
-                    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
-                    found.insert(format!("{package}/{kind}/{name}"), (kind, text));
+                    found.insert(format!("{package}/{kind}/{name}"), (kind, fs::read_to_string(&file)?));
                 }
             }
         }
     }
-    found
+    Ok(found)
 }
 
 fn entries(folder: &Path) -> Vec<std::path::PathBuf> {

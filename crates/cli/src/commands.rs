@@ -12,6 +12,7 @@ mod ls;
 mod record;
 mod rm;
 mod save;
+mod schema;
 mod status;
 
 use clap::Subcommand;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Ls(ls::Ls),
     Info(info::Info),
     Cat(cat::Cat),
+    Schema(schema::Schema),
     Export(export::Export),
     Convert(convert::Convert),
     Doctor(doctor::Doctor),
@@ -49,6 +51,7 @@ impl Command {
             Self::Ls(command) => command.run(),
             Self::Info(command) => command.run(),
             Self::Cat(command) => command.run(),
+            Self::Schema(command) => command.run(),
             Self::Export(command) => command.run(),
             Self::Convert(command) => command.run(),
             Self::Doctor(command) => command.run(),

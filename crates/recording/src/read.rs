@@ -25,7 +25,7 @@ pub use self::export::{ExportOptions, ExportReport, export};
 pub use self::info::{Info, TopicInfo};
 pub use self::line::Lines;
 pub use self::merge::{Located, Messages};
-pub use self::outline::{Outline, TopicOutline};
+pub use self::outline::{Cost, Outline, TopicOutline};
 use self::request::Request;
 use self::unit::{Opener, Role, Unit};
 use crate::error::{Error, Result};
@@ -216,6 +216,14 @@ impl Recording {
     /// Returns what the files say of themselves, without reading messages: of a closed MCAP file that takes its summary.
     pub fn outline(&self) -> Outline {
         outline::outline(self)
+    }
+
+    /// Returns how much of the files must be read for some topics and a span, where each chunk that holds one of them counts.
+    ///
+    /// # Errors
+    /// Those of opening files again that were forgotten.
+    pub fn cost(&self, filter: &TopicFilter, span: Span) -> Result<Cost> {
+        outline::cost(self, filter, span)
     }
 
     /// Counts every message, checking all of it.

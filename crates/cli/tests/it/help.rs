@@ -2,11 +2,31 @@
 
 use crate::program::Place;
 
+const COMMANDS: [&str; 17] = [
+    "record",
+    "save",
+    "keep",
+    "keep start",
+    "keep stop",
+    "rm",
+    "status",
+    "ls",
+    "info",
+    "cat",
+    "schema",
+    "schema diff",
+    "schema add",
+    "schema ls",
+    "export",
+    "convert",
+    "doctor",
+];
+
 #[test]
 fn every_command_explains_itself_with_examples() {
     let place = Place::new();
     insta::assert_snapshot!("help", place.ok(&["--help"]));
-    for command in ["record", "save", "keep", "keep start", "keep stop", "rm", "status", "ls", "info", "cat", "export", "doctor"] {
+    for command in COMMANDS {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = place.ok(&arguments);
         assert!(help.contains("Examples:\n  tapeloop "), "{help}");

@@ -6,6 +6,7 @@
 
 mod agent;
 mod bad_input;
+mod convert;
 mod help;
 mod input;
 mod offline;
@@ -13,3 +14,4 @@ mod program;
 mod reading;
 mod real;
 mod replay;
+mod schema;

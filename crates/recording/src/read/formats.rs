@@ -99,6 +99,9 @@ pub(super) fn unpack(file: &File) -> Result<Option<(File, Option<Loss>)>> {
         return Ok(None);
     }
     let (unpacked, damage) = unpacked::file(file, unpacked::FILE_LIMIT)?;
+    if let (Some(why), Ok(true)) = (&damage, ReadAt::is_empty(&unpacked)) {
+        return Err(Error::invalid(format!("compressed with zstd, and nothing of it can be unpacked: {why}")));
+    }
     let lost = |reason| Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason };
     Ok(Some((unpacked, damage.map(lost))))
 }

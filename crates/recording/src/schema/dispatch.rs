@@ -29,8 +29,21 @@ pub fn parse_topic(topic: &Topic, library: &Library) -> Result<Tree> {
     let Some(schema) = &topic.schema else {
         return Err(Error::invalid(format!("topic '{}' has no schema: its type is not known", topic.name)));
     };
-    let hash = HASH_KEYS.iter().find_map(|key| topic.metadata.get(*key)).filter(|hash| !hash.is_empty());
+    // A `*` stands for any type in ROS 1.
+    let hash = HASH_KEYS.iter().find_map(|key| topic.metadata.get(*key)).filter(|hash| !matches!(hash.as_str(), "" | "*"));
     parse_with_hash(schema, &topic.encoding, hash.map(String::as_str), library)
+}
+
+/// Returns the hash of a type of ROS, MD5 or RIHS01; nothing for others, and for those that cannot be read.
+pub fn hash(schema: &Schema, encoding: &str, library: &Library) -> Option<String> {
+    let has_text = schema.data.iter().any(|byte| !byte.is_ascii_whitespace());
+    let flavour = flavour(schema, encoding)?;
+    let known = (!has_text).then(|| library.find(&schema.name, None, flavour)).flatten();
+    let schema = known.as_deref().unwrap_or(schema);
+    match flavour {
+        Flavour::Ros1 => ros1::md5(schema, library).ok(),
+        Flavour::Ros2 => ros2::rihs01(schema, library).ok(),
+    }
 }
 
 fn parse_with_hash(schema: &Schema, encoding: &str, hash: Option<&str>, library: &Library) -> Result<Tree> {

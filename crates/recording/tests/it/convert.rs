@@ -225,9 +225,14 @@ fn files_compressed_as_a_whole_are_read() {
     let path = save(folder.path(), "x.mcap.zstd", &packed);
     assert_eq!(all(&path), all(&save(folder.path(), "x.mcap", &bytes)));
     // Of a damaged one, what comes before the damage.
-    let cut = save(folder.path(), "cut.mcap.zst", &packed[..packed.len() - 20]);
+    let large = Builder { payload: 2000, ..Builder::default() }.build().bytes;
+    let packed_large = zstd::stream::encode_all(&large[..], 3).unwrap();
+    let cut = save(folder.path(), "cut.mcap.zst", &packed_large[..packed_large.len() - 20]);
     let info = read::open(&cut).unwrap().info().unwrap();
-    assert!(info.losses.iter().any(|loss| loss.reason.contains("compressed file is damaged")), "{:?}", info.losses);
+    assert!(info.messages > 100 && info.messages < 400, "{}", info.messages);
+    assert!(info.losses.iter().any(|loss| loss.reason.contains("compression is damaged")), "{:?}", info.losses);
+    let nothing = save(folder.path(), "nothing.mcap.zst", &packed[..40]);
+    assert!(read::open(&nothing).unwrap_err().message().contains("nothing of it can be unpacked"));
     let twice = save(folder.path(), "twice.mcap.zstd", &zstd::stream::encode_all(&packed[..], 3).unwrap());
     assert!(read::open(&twice).unwrap_err().to_string().contains("twice"));
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod any_damage;
 mod bad_input;
 mod build;
 mod conformance;

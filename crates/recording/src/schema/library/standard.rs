@@ -11,7 +11,8 @@ use super::set::Set;
 use super::{Flavour, noetic};
 use crate::schema::section::Syntax;
 
-/// Distributions, with the full name, the kind and the text of each definition; made by the build script.
+/// Distributions, with the full name, the kind and the text of each definition that an earlier one does not have just so; made by
+/// the build script.
 type Distributions = &'static [(&'static str, &'static [(&'static str, &'static str, &'static str)])];
 
 const DISTRIBUTIONS: Distributions = include!(concat!(env!("OUT_DIR"), "/standard.rs"));
