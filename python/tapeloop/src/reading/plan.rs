@@ -11,6 +11,7 @@ use arrow_schema::{DataType, Field, FieldRef};
 use recording::decode::{Columns, Decoder, StampReader};
 use recording::schema::library::Library;
 use recording::{Error, Kind, Topic};
+use robot::places;
 
 use crate::error::Result;
 use crate::table::kind_name;
@@ -32,10 +33,12 @@ pub(crate) struct Variant {
     places: Vec<Option<usize>>,
 }
 
-/// Returns a decoder of a topic's payloads.
+/// Returns a decoder of a topic's payloads. What the topic does not define is taken from the user's definitions
+/// (`tapeloop schema add`) and the standard ones.
 pub(crate) fn decoder(topic: &Topic) -> Result<Decoder> {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
-    Ok(Decoder::new(topic, LIBRARY.get_or_init(Library::standard))?)
+    let library = || places::schemas_dir().and_then(|folder| Library::user(&folder)).unwrap_or_else(|_| Library::standard());
+    Ok(Decoder::new(topic, LIBRARY.get_or_init(library))?)
 }
 
 impl Plan {
