@@ -118,7 +118,7 @@ def test_the_last_value_of_a_latched_topic_holds(tmp_path: Path) -> None:
         rec.log("/map", {"cells": 5}, latched=True, log_time=0)
         for index in range(10):
             rec.log("/x", {"v": index}, log_time=index * SECOND)
-        table = rec.save(start=0, end="now").open().align(hz=1, max_age=0.5)
+        table = rec.save(start=0, end="now").open().align(hz=1, topics=["/map", "/x"], max_age=0.5)
     assert table.to_numpy("/map.cells").tolist() == [5] * 10
     assert table.to_numpy("/x.v").tolist() == list(range(10))
 
