@@ -450,8 +450,31 @@ def drop_caches() -> bool:
     return True
 
 
+def columns(bench: Bench) -> Outcome:
+    """A ROS 1 bag as pandas against rosbags, a ULog as Arrow against pyulog; real recordings, left out where absent."""
+    outcome = Outcome()
+    shared = Path(os.environ.get("TAPELOOP_TEST_DATA") or PYTHON.parents[2] / "shared" / "data")
+    for case, path, peer, aim in [
+        ("husky", shared / "ros1" / "husky-gps" / "test1.bag", "rosbags", 20.0),
+        ("ulog", shared / "ulog" / "sample_log_small.ulg", "pyulog", 10.0),
+    ]:
+        if not path.is_file():
+            continue
+        readers = {
+            name: lambda name=name, path=path, case=case: bench.script("reading.py", f"{case}-{name}", path)
+            for name in ["tapeloop", peer]
+        }
+        runs = interleave(bench.runs, readers)
+        outcome.raw |= {f"{name} {case}": values for name, values in runs.items()}
+        what = "bag to pandas" if case == "husky" else "ULog to Arrow"
+        ours, theirs = median(runs["tapeloop"], rate), median(runs[peer], rate)
+        outcome.rows.append(ratio_row(f"Python {what} ({path.name}); {peer}", "msg/s", ours, theirs, aim))
+    return outcome
+
+
 CASES: dict[str, Callable[[Bench], Outcome]] = {
     "python": python_calls,
+    "columns": columns,
     "append": rust_append,
     "topics": topics,
     "agent": agent,

@@ -8,7 +8,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PYTHON_PEERS = ["foxglove-sdk==0.30.3", "reduct-py==1.21.0", "mcap==1.6.0", "numpy", "rosbags"]
+PYTHON_PEERS = [
+    "foxglove-sdk==0.30.3",
+    "reduct-py==1.21.0",
+    "mcap==1.6.0",
+    "rosbags==0.11.9",
+    "pyulog==1.3.0",
+    "pandas==3.1.1",
+    "pyarrow==26.0.1",
+    "numpy",
+]
 REDUCTSTORE_VERSION = "1.21.5"
 
 

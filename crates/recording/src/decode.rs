@@ -10,7 +10,7 @@ mod columns;
 mod cursor;
 mod field;
 mod flatbuffer;
-mod json;
+pub(crate) mod json;
 mod json_writer;
 mod layout;
 mod path;
@@ -18,7 +18,7 @@ mod pick;
 mod plan;
 mod protobuf;
 mod row_plan;
-mod sink;
+pub mod sink;
 mod stamp;
 #[cfg(test)]
 mod test_tree;
@@ -149,6 +149,14 @@ impl Decoder {
     /// Returns the encoding that it decodes.
     pub fn encoding(&self) -> &str {
         &self.inner.encoding
+    }
+
+    /// Tells a sink all of a message.
+    ///
+    /// # Errors
+    /// `Corrupt` for a payload that does not fit its type; the sink has been told what stands before the fault.
+    pub fn tell<'a, S: Sink<'a>>(&self, payload: &'a [u8], sink: &mut S) -> Result<()> {
+        self.inner.codec.walk(payload, sink)
     }
 
     /// Writes a message as one line of JSON behind what stands in `out`: fields in the order of the definition, numbers that are none

@@ -5,12 +5,15 @@
 //!
 //! **Invariant:** nothing here knows what a robot, a lake or a server is.
 
+pub mod align;
 pub mod container;
 pub mod convert;
 pub mod decode;
 pub mod error;
+pub mod frame;
 pub mod import;
 pub mod key;
+pub mod latency;
 pub mod loss;
 pub mod manifest;
 pub mod mcap;

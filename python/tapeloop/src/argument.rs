@@ -146,8 +146,13 @@ pub(crate) fn labels(value: Option<&Bound<'_, PyDict>>) -> Result<BTreeMap<Strin
 
 /// Returns a Python object made of JSON.
 pub(crate) fn from_json<'py>(py: Python<'py>, value: &impl serde::Serialize) -> Result<Bound<'py, PyAny>> {
-    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let text =
         serde_json::to_string(value).map_err(|error| Failure::Ours(recording::Error::new(recording::Kind::Internal, error.to_string())))?;
+    loads(py, &text)
+}
+
+/// Returns what JSON text says.
+pub(crate) fn loads<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyAny>> {
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     Ok(LOADS.import(py, "json", "loads")?.call1((text,))?)
 }

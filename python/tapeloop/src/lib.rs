@@ -13,9 +13,11 @@ mod class;
 mod clip;
 mod error;
 mod fingerprint;
+mod frames;
 mod global;
 mod image;
 mod json;
+mod memory;
 mod qos;
 mod reading;
 mod recorder;
@@ -23,6 +25,7 @@ mod ros;
 mod schema;
 mod session;
 mod shape;
+mod table;
 mod topics;
 
 use pyo3::prelude::*;
@@ -31,6 +34,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use crate::clip::{Clip, Keep};
+    #[pymodule_export]
+    use crate::frames::{Frame, Frames};
     #[pymodule_export]
     use crate::global::{after_fork, close_all, flush, global_recorder, init, keep, log, save, status};
     #[pymodule_export]
@@ -41,4 +46,6 @@ mod _native {
     use crate::recorder::{Recorder, Topic, recorder};
     #[pymodule_export]
     use crate::schema::Schema;
+    #[pymodule_export]
+    use crate::table::Table;
 }

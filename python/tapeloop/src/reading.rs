@@ -4,9 +4,14 @@
 //!
 //! **Invariant:** damaged data never raises while messages are read: it is in `losses`.
 
+mod align;
+mod html;
 mod messages;
+pub(crate) mod plan;
+pub(crate) mod rows;
+mod value;
+mod view;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,11 +22,13 @@ use recording::mcap::chunk::Compression;
 use recording::read::{self, ExportOptions, Info};
 use recording::{Error, Span, TopicFilter, time};
 
-pub(crate) use self::messages::{Message, Messages};
+pub(crate) use self::messages::{Message, Messages, at};
+pub(crate) use self::view::TopicView;
 use crate::argument::{filter, from_json, span};
 use crate::error::{Failure, Result};
+use crate::frames::Frames;
 use crate::recorder::path;
-use crate::schema::Schema;
+use crate::table::Table;
 
 /// Opens a recording: an MCAP file, a folder of a ROS 2 bag, a clip's manifest or a tape's folder.
 #[pyfunction]
@@ -65,7 +72,7 @@ impl Recording {
             names.truncate(SHOWN);
             return Err(Failure::Ours(Error::not_found(format!("no topic '{topic}' here; there are {}{more}", names.join(", ")))));
         }
-        Ok(TopicView { inner: self.inner.clone(), info: self.info.lock().clone(), topics })
+        Ok(TopicView::new(self.inner.clone(), self.info.lock().clone(), topics))
     }
 
     /// Returns the topics it has: of a recording on a tape those that it keeps, not what else its segments hold.
@@ -158,6 +165,44 @@ impl Recording {
         self.read(py, topics, start, end, raw)
     }
 
+    /// Iterates over the pictures of cameras, as numpy arrays.
+    #[pyo3(signature = (topics=None, *, start=None, end=None, format="rgb"))]
+    fn frames(
+        &self,
+        py: Python<'_>,
+        topics: Option<&Bound<'_, PyAny>>,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+        format: &str,
+    ) -> Result<Frames> {
+        // A name is meant as it is, even where it looks like a pattern.
+        let name = topics.and_then(|topics| topics.extract::<String>().ok()).filter(|name| self.__contains__(name));
+        match &name {
+            Some(name) => Frames::new(py, &self.inner, &rows::filter(name), span(start, end)?, Some(name), format),
+            None => Frames::new(py, &self.inner, &filter(topics)?, span(start, end)?, None, format),
+        }
+    }
+
+    /// Puts fields of many topics onto one grid of time.
+    #[pyo3(signature = (*, hz, topics=None, columns=None, time="log_time", method="previous", max_age=None, start=None, end=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn align(
+        &self,
+        py: Python<'_>,
+        hz: f64,
+        topics: Option<&Bound<'_, PyAny>>,
+        columns: Option<&Bound<'_, PyAny>>,
+        time: &str,
+        method: &str,
+        max_age: Option<&Bound<'_, PyAny>>,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+    ) -> Result<Table> {
+        let wanted = align::Wanted::parse(topics, columns, &self.own_topics())?;
+        let options = align::Options::parse(hz, time, method, max_age, span(start, end)?)?;
+        Ok(Table::of_batch(py.detach(|| align::align(&self.inner, wanted, &options))?))
+    }
+
     /// Writes a standalone MCAP file.
     #[pyo3(signature = (path, *, topics=None, start=None, end=None, compression="zstd"))]
     fn export<'py>(
@@ -196,93 +241,9 @@ impl Recording {
         let (path, topics) = (self.inner.path().display(), self.own_topics().len());
         format!("<tapeloop.Recording {path}: {}, {topics} topics{counted}>", self.inner.format())
     }
-}
 
-/// One topic of a recording.
-#[pyclass(frozen, weakref, module = "tapeloop")]
-pub(crate) struct TopicView {
-    inner: read::Recording,
-    info: Option<Arc<Info>>,
-    /// More than one where its schema changed.
-    topics: Vec<Arc<recording::Topic>>,
-}
-
-impl TopicView {
-    fn unique<'a>(&'a self, text: impl Fn(&'a recording::Topic) -> &'a str) -> String {
-        let mut texts: Vec<&str> = Vec::new();
-        for topic in &self.topics {
-            if !texts.contains(&text(topic)) {
-                texts.push(text(topic));
-            }
-        }
-        texts.join(", ")
-    }
-
-    fn name(&self) -> &str {
-        self.topics.first().map_or("", |topic| &topic.name)
-    }
-}
-
-#[pymethods]
-impl TopicView {
-    /// The topic's name.
-    #[getter(name)]
-    fn py_name(&self) -> &str {
-        self.name()
-    }
-
-    /// The name of its type; several where its schema changed.
-    #[getter(r#type)]
-    fn type_name(&self) -> String {
-        self.unique(|topic| topic.type_name())
-    }
-
-    /// How its payloads are encoded: `json`, `cdr`, …
-    #[getter]
-    fn encoding(&self) -> String {
-        self.unique(|topic| &topic.encoding)
-    }
-
-    /// Its schemas, in the order of the channels.
-    #[getter]
-    fn schemas(&self) -> Vec<Schema> {
-        self.topics.iter().filter_map(|topic| topic.schema.clone()).map(Schema::from).collect()
-    }
-
-    /// What else is known of it, e.g. its `offered_qos_profiles`.
-    #[getter]
-    fn metadata(&self) -> BTreeMap<String, String> {
-        self.topics.iter().flat_map(|topic| topic.metadata.clone()).collect()
-    }
-
-    /// Iterates over its messages in the order of their log times.
-    #[pyo3(signature = (*, start=None, end=None, raw=false))]
-    fn messages(&self, py: Python<'_>, start: Option<&Bound<'_, PyAny>>, end: Option<&Bound<'_, PyAny>>, raw: bool) -> Result<Messages> {
-        // The name may look like a pattern: then that one reads too much, and the name chooses.
-        let filter = TopicFilter::parse(&[self.name()]).unwrap_or_default();
-        let filter = if filter.matches(self.name()) { filter } else { TopicFilter::all() };
-        Messages::new(py, &self.inner, &filter, span(start, end)?, raw, Some(self.name().to_owned()))
-    }
-
-    fn __iter__(&self, py: Python<'_>) -> Result<Messages> {
-        self.messages(py, None, None, false)
-    }
-
-    fn __len__(&self, py: Python<'_>) -> Result<usize> {
-        let info = match &self.info {
-            Some(info) => info.clone(),
-            None => Arc::new(py.detach(|| self.inner.info())?),
-        };
-        let own = info.topics.iter().filter(|topic| topic.topic == self.name());
-        Ok(own.map(|topic| topic.messages as usize).sum())
-    }
-
-    fn __bool__(&self) -> bool {
-        true
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<tapeloop.TopicView {}: {} as {}>", self.name(), self.type_name(), self.encoding())
+    fn _repr_html_(&self) -> String {
+        html::recording(&self.__repr__(), &self.own_topics(), self.info.lock().as_deref(), &self.inner.outline())
     }
 }
 

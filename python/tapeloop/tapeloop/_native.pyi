@@ -8,16 +8,20 @@ from types import GenericAlias, TracebackType
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, final, overload
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 
 __all__ = [
     "Clip",
     "CompressedImage",
+    "Frame",
+    "Frames",
     "Keep",
     "Message",
     "Messages",
     "Recorder",
     "Recording",
     "Schema",
+    "Table",
     "Topic",
     "TopicView",
     "after_fork",
@@ -38,6 +42,8 @@ _Duration: TypeAlias = float | str | timedelta
 _Path: TypeAlias = str | PathLike[str]
 _Topics: TypeAlias = str | Iterable[str]
 _Json: TypeAlias = dict[str, Any]
+_Array: TypeAlias = np.ndarray[Any, Any]
+_Form: TypeAlias = Literal["rgb", "bgr", "gray", "native"]
 _T = TypeVar("_T")
 
 class _Qos(TypedDict, total=False):
@@ -45,6 +51,13 @@ class _Qos(TypedDict, total=False):
     depth: int
     reliability: Literal["reliable", "best_effort", "system_default", "unknown"]
     durability: Literal["volatile", "transient_local", "system_default", "unknown"]
+
+class _Latency(TypedDict):
+    count: int
+    min_ns: int
+    median_ns: int
+    p95_ns: int
+    max_ns: int
 
 @final
 class Schema:
@@ -417,8 +430,8 @@ class Recording:
     def path(self) -> Path:
         """Where it is."""
     @property
-    def format(self) -> Literal["mcap", "rosbag2", "recording", "tape"]:
-        """What it is."""
+    def format(self) -> str:
+        """What it is: ``mcap``, ``bag``, ``db3``, ``ulog``, ``lerobot``, ``rosbag2``, ``recording`` or ``tape``."""
     @property
     def topics(self) -> dict[str, TopicView]:
         """Its topics, by name."""
@@ -474,13 +487,80 @@ class Recording:
         Returns:
             How many messages and bytes were written, and the losses.
         """
+    def frames(
+        self,
+        topics: _Topics | None = None,
+        *,
+        start: _Time | None = None,
+        end: _Time | None = None,
+        format: _Form = "rgb",
+    ) -> Frames:
+        """Iterates over the pictures of cameras as numpy arrays, in the order of their log times.
+
+        A picture is a ``sensor_msgs`` ``Image`` or ``CompressedImage`` of ROS 1 or ROS 2, a Foxglove ``RawImage``,
+        ``CompressedImage`` or ``CompressedVideo``, or any other message that is made like one of these. JPEG, PNG,
+        ``compressedDepth`` and raw pixels are unpacked here; other files by Pillow and video (H.264, H.265, AV1, VP9)
+        by PyAV, where those are installed: ``pip install 'tapeloop[video]'``.
+
+        Args:
+            topics: Topic patterns; every topic with pictures unless they are given.
+            start: The first log time. Video is unpacked from 10 s before, to find a key frame.
+            end: The log time behind the last.
+            format: ``rgb`` or ``bgr``: HxWx3 ``uint8``; ``gray``: HxW ``uint8``; ``native``: as the message has it.
+                Bayer mosaics are interpolated (bilinear), YUV is taken as ITU-R 601 in video range. Depth (``16UC1``,
+                ``32FC1``, and all but 8 bits of the ``…C…`` encodings) has no colour: it comes as it is in any format.
+
+        Raises:
+            NotFoundError: There is no topic with pictures among them.
+            InvalidError: An encoding is not known, or the package that unpacks it is not installed.
+        """
+    def align(
+        self,
+        *,
+        hz: float,
+        topics: _Topics | None = None,
+        columns: Iterable[str] | dict[str, list[str] | None] | None = None,
+        time: Literal["log_time", "header.stamp"] = "log_time",
+        method: Literal["previous", "nearest", "linear"] = "previous",
+        max_age: _Duration | None = None,
+        start: _Time | None = None,
+        end: _Time | None = None,
+    ) -> Table:
+        """Puts fields of many topics onto one regular grid of time: a column ``_time``, and ``<topic>.<field>`` each.
+
+        A moment before a topic's first value is null, except with ``nearest``. The values of latched topics hold until
+        there is another, whatever their age.
+
+        Args:
+            hz: How many rows per second.
+            topics: Topic patterns, of which every signal is taken: numbers, booleans, text, and lists of numbers, but
+                no pixels and nothing of the header. All topics that can be decoded unless they are given.
+            columns: ``["/imu.angular_velocity.x", …]``, or ``{"/imu": ["angular_velocity.x"], "/odom": None}``, where
+                ``None`` means every signal.
+            time: Which time of messages counts: when they were recorded, or when they were measured. Messages without
+                a stamp are left out.
+            method: ``previous``: the last value at or before the moment; ``nearest``: the nearest one; ``linear``:
+                numbers on the line between the two around it (integers become floats, lists of equal lengths are
+                interpolated by element; anything else is the previous value), null behind the last one.
+            max_age: How far away a value may be; any distance unless it is given.
+            start: The first moment; the first time of any of the topics unless it is given.
+            end: The grid ends before it; with the last time of any of the topics unless it is given.
+
+        Raises:
+            NotFoundError: There is no such topic or field; the message names the nearest.
+        """
     def __getitem__(self, topic: str, /) -> TopicView: ...
     def __contains__(self, topic: str, /) -> bool: ...
     def __iter__(self) -> Messages[Message]: ...
 
 @final
 class TopicView:
-    """One topic of a recording: iterates over its messages, and its length is their number."""
+    """One topic of a recording: iterates over its messages, and its length is their number.
+
+    Example:
+        >>> imu = tl.open("drive.mcap")["/imu"]  # doctest: +SKIP
+        >>> imu.to_pandas(columns=["angular_velocity.x"])  # doctest: +SKIP
+    """
 
     @property
     def name(self) -> str:
@@ -514,9 +594,135 @@ class TopicView:
         raw: Literal[True],
     ) -> Messages[tuple[str, int, int, bytes]]:
         """Iterates over its messages in the order of their log times: see :meth:`Recording.messages`."""
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields of its messages (``angular_velocity.x``) and their types, in the order of the definition.
+
+        Raises:
+            InvalidError: Its type is not known; the message says what is missing.
+        """
+    def to_arrow(
+        self,
+        columns: list[str] | None = None,
+        *,
+        start: _Time | None = None,
+        end: _Time | None = None,
+    ) -> Table:
+        """Returns its messages as Arrow columns: ``_time``, ``_publish_time``, ``_stamp``, then the fields.
+
+        Nothing is read before somebody takes the rows, and then batch by batch: ``pyarrow.table(x)``,
+        ``polars.DataFrame(x)``, or a query of DuckDB on ``x``.
+
+        Args:
+            columns: Paths of fields (``angular_velocity.x``, ``position[0]``); each becomes a column of that name. All
+                fields, as nested columns, unless they are given.
+            start: The first log time.
+            end: The log time behind the last.
+
+        Raises:
+            NotFoundError: There is no such field; the message names the nearest.
+            InvalidError: Its type is not known; the message says what is missing.
+        """
+    def to_pandas(
+        self,
+        columns: list[str] | None = None,
+        *,
+        start: _Time | None = None,
+        end: _Time | None = None,
+    ) -> pd.DataFrame:
+        """Returns its messages as a pandas ``DataFrame``.
+
+        The columns ``_time``, ``_publish_time`` and ``_stamp`` (UTC) come first, then every field, structs as their
+        parts (``angular_velocity.x``). Lists of numbers are numpy arrays, other lists are lists.
+
+        Args:
+            columns: As in :meth:`to_arrow`.
+            start: The first log time.
+            end: The log time behind the last.
+        """
+    def to_numpy(self, column: str, *, start: _Time | None = None, end: _Time | None = None) -> _Array:
+        """Returns one field of its messages as a numpy array, without copying it where that is possible.
+
+        Lists of as many numbers in each message become a matrix, times (``_time``) ``datetime64[ns]``. Integers with
+        nulls among them become floats with NaN.
+
+        Args:
+            column: The path of a field, or ``_time``, ``_publish_time``, ``_stamp``.
+            start: The first log time.
+            end: The log time behind the last.
+
+        Raises:
+            NotFoundError: There is no such field; the message names the nearest.
+            InvalidError: It has parts; the message names them.
+        """
+    def frames(self, *, start: _Time | None = None, end: _Time | None = None, format: _Form = "rgb") -> Frames:
+        """Iterates over its pictures as numpy arrays: see :meth:`Recording.frames`."""
+    def latency(self) -> _Latency | None:
+        """Returns how late its messages are: log time minus the header's stamp, in nanoseconds.
+
+        Percentiles are the nearest rank. ``None`` where no message has a stamp; a stamp of 0 is none.
+        """
     def __iter__(self) -> Messages[Message]: ...
     def __len__(self) -> int: ...
     def __bool__(self) -> bool: ...
+
+@final
+class Table:
+    """Columns with times, for whoever takes Arrow: made by :meth:`TopicView.to_arrow` and :meth:`Recording.align`.
+
+    Example:
+        >>> pyarrow.table(rec["/imu"].to_arrow())  # doctest: +SKIP
+    """
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of its columns."""
+    @property
+    def losses(self) -> list[_Json]:
+        """What could not be read or decoded when its rows were last taken."""
+    def to_pandas(self) -> pd.DataFrame:
+        """Returns a pandas ``DataFrame``: see :meth:`TopicView.to_pandas`."""
+    def to_numpy(self, column: str) -> _Array:
+        """Returns one column as a numpy array: see :meth:`TopicView.to_numpy`."""
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+@final
+class Frames(Iterator[Frame]):
+    """Iterates over pictures."""
+
+    @property
+    def losses(self) -> list[_Json]:
+        """Which pictures are damaged, as far as the iteration has come: those are left out."""
+    def __iter__(self) -> Frames: ...
+    def __next__(self) -> Frame: ...
+
+@final
+class Frame:
+    """One picture. ``numpy.asarray(frame)`` is ``frame.pixels``."""
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+    @property
+    def log_time(self) -> int:
+        """When it was recorded; ns UTC."""
+    @property
+    def publish_time(self) -> int:
+        """When it was published; ns UTC."""
+    @property
+    def stamp(self) -> int | None:
+        """When it was taken, as its message says; ns UTC."""
+    @property
+    def frame_id(self) -> str:
+        """The coordinate frame that it was taken in."""
+    @property
+    def encoding(self) -> str:
+        """How the message has it, e.g. ``bgr8``, ``jpeg`` or ``h264``."""
+    @property
+    def pixels(self) -> _Array:
+        """Its pixels."""
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> _Array: ...
 
 @final
 class Messages(Iterator[_T]):
@@ -559,10 +765,14 @@ class Message:
         """The payload."""
     @property
     def value(self) -> Any:
-        """The payload, decoded when this is first read: JSON, and the images and arrays that this package writes.
+        """The payload, decoded when this is first read: a dict, whose keys are in the order of the definition.
+
+        Numbers with names are numbers, lists of unsigned bytes are ``bytes``, and what a message lacks is ``None``. The
+        images of ``sensor_msgs`` and the ``std_msgs/msg/…MultiArray`` that this package writes are numpy arrays, JSON
+        is what it says, and the encoding ``x-bytes`` is bytes.
 
         Raises:
-            InvalidError: Nothing here decodes it, or numpy or Pillow would be needed.
+            InvalidError: Its type is not known (the message says what is missing), or numpy or Pillow would be needed.
             CorruptError: It is not what its encoding says.
         """
 

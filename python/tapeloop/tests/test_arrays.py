@@ -126,7 +126,9 @@ def test_a_compressed_image_is_logged_as_it_is(rec: tl.Recorder) -> None:
         assert message.type == "sensor_msgs/msg/CompressedImage"
         assert message.data.endswith(file.getvalue())
         assert format.lower().encode() in message.data[:40]
-        np.testing.assert_array_equal(message.value, np.asarray(Image.open(file)))
+        # Decoders of JPEG round differently.
+        difference = message.value.astype(int) - np.asarray(Image.open(file))
+        assert np.abs(difference).max() <= (4 if format == "JPEG" else 0)
     assert repr(tl.CompressedImage(b"x", format="jxl")) == 'CompressedImage(<1 bytes>, format="jxl")'
     with pytest.raises(tl.InvalidError, match="needs format="):
         tl.CompressedImage(b"x")

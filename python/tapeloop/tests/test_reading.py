@@ -106,10 +106,10 @@ def test_a_payload_that_is_not_json_raises_when_its_value_is_read(tmp_path: Path
         _ = message.value
 
 
-def test_an_encoding_of_others_is_left_to_its_library(tmp_path: Path) -> None:
-    write(tmp_path / "a.mcap", encoding="protobuf")
+def test_a_payload_whose_definition_is_not_read_raises_when_its_value_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.mcap", encoding="x-own")
     message = next(tl.open(tmp_path / "a.mcap").messages("/a"))
-    with pytest.raises(tl.InvalidError, match="T in protobuf is not decoded here"):
+    with pytest.raises(tl.InvalidError, match=r"message on '/a': .*x-own"):
         _ = message.value
 
 

@@ -6,7 +6,7 @@
 //!
 //! **Invariant:** nothing of a message is kept but where the values of the objects that are open begin.
 
-mod base64;
+pub(crate) mod base64;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

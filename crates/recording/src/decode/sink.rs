@@ -25,7 +25,7 @@ use super::Scalar;
 use crate::schema::{Enum, TypeId};
 
 /// What takes the values of a message; see the module for the rules. `'a` is the payload's life.
-pub(crate) trait Sink<'a> {
+pub trait Sink<'a> {
     /// Begins a value of a type of the tree.
     fn begin_struct(&mut self, id: TypeId);
 
@@ -85,38 +85,46 @@ pub(crate) trait Sink<'a> {
 
 /// Numbers that stand one behind the other.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Numbers<'a> {
+pub struct Numbers<'a> {
     /// Their bytes; what is left at the end of whole numbers is ignored.
-    pub(crate) bytes: &'a [u8],
+    pub bytes: &'a [u8],
     /// What they are.
-    pub(crate) number: Number,
+    pub number: Number,
     /// Whether the most significant byte comes first.
-    pub(crate) big_endian: bool,
+    pub big_endian: bool,
 }
 
 /// A kind of number of a fixed size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Number {
+pub enum Number {
     /// A byte; all but 0 is true.
     Bool,
+    /// A signed integer.
     Int(Width),
+    /// An unsigned integer.
     UInt(Width),
+    /// A floating-point number of 4 bytes.
     F32,
+    /// A floating-point number of 8 bytes.
     F64,
 }
 
 /// How many bytes a number has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Width {
+pub enum Width {
+    /// One.
     W1 = 1,
+    /// Two.
     W2 = 2,
+    /// Four.
     W4 = 4,
+    /// Eight.
     W8 = 8,
 }
 
 impl Width {
     /// Returns the width of so many bytes.
-    pub(crate) fn of(bytes: u8) -> Option<Self> {
+    pub fn of(bytes: u8) -> Option<Self> {
         match bytes {
             1 => Some(Self::W1),
             2 => Some(Self::W2),
@@ -130,7 +138,7 @@ impl Width {
 impl Number {
     /// Returns how many bytes it has.
     #[inline]
-    pub(crate) fn width(self) -> Width {
+    pub fn width(self) -> Width {
         match self {
             Self::Bool => Width::W1,
             Self::Int(width) | Self::UInt(width) => width,
@@ -152,7 +160,7 @@ pub(crate) use read;
 
 impl<'a> Numbers<'a> {
     /// Gives them one by one.
-    pub(crate) fn each<S: Sink<'a> + ?Sized>(self, sink: &mut S) {
+    pub fn each<S: Sink<'a> + ?Sized>(self, sink: &mut S) {
         for bytes in self.bytes.chunks_exact(self.number.width() as usize) {
             give(self.number, bytes, self.big_endian, sink);
         }

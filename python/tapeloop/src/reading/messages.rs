@@ -11,8 +11,12 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyType};
+use recording::decode::Decoder;
+use recording::frame::Pictures;
 use recording::{Error, Kind, Span, TopicFilter, read, time};
 
+use super::plan::decoder;
+use super::value::{Names, value};
 use crate::argument::from_json;
 use crate::error::{Failure, Result};
 use crate::schema::Schema;
@@ -39,11 +43,73 @@ struct Reading {
     topics: HashMap<usize, (Arc<recording::Topic>, Arc<Described>)>,
 }
 
+/// How the payloads of a topic become values.
+enum Decoding {
+    /// As they are.
+    Plain,
+    Json,
+    /// `std_msgs/msg/<T>MultiArray`, as a numpy array of this type.
+    Array(&'static str),
+    Picture(Box<Pictures>),
+    Fields(Decoder, Names),
+}
+
+impl Decoding {
+    fn of(py: Python<'_>, topic: &recording::Topic) -> Result<Self> {
+        let type_name = topic.type_name().replace("/msg/", "/");
+        match (topic.encoding.as_str(), type_name.as_str()) {
+            ("x-bytes", _) => return Ok(Self::Plain),
+            ("json", _) => return Ok(Self::Json),
+            ("cdr", name) if let Some((_, kind)) = ARRAYS.iter().find(|(known, _)| name == *known) => return Ok(Self::Array(kind)),
+            _ => {}
+        }
+        let decoder = decoder(topic).map_err(|error| at(topic, error))?;
+        let is_image = matches!(type_name.as_str(), "sensor_msgs/Image" | "sensor_msgs/CompressedImage");
+        match Pictures::new(&decoder).filter(|_| is_image) {
+            Some(pictures) => Ok(Self::Picture(Box::new(pictures))),
+            None => Ok(Self::Fields(decoder.clone(), Names::of(py, decoder.tree()))),
+        }
+    }
+}
+
+/// What this package logs arrays as, and what numpy calls their elements.
+const ARRAYS: [(&str, &str); 10] = [
+    ("std_msgs/Int8MultiArray", "i1"),
+    ("std_msgs/Int16MultiArray", "i2"),
+    ("std_msgs/Int32MultiArray", "i4"),
+    ("std_msgs/Int64MultiArray", "i8"),
+    ("std_msgs/UInt8MultiArray", "u1"),
+    ("std_msgs/UInt16MultiArray", "u2"),
+    ("std_msgs/UInt32MultiArray", "u4"),
+    ("std_msgs/UInt64MultiArray", "u8"),
+    ("std_msgs/Float32MultiArray", "f4"),
+    ("std_msgs/Float64MultiArray", "f8"),
+];
+
+fn json_value<'py>(py: Python<'py>, topic: &recording::Topic, data: Bound<'py, PyBytes>) -> Result<Bound<'py, PyAny>> {
+    static DECODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    Ok(DECODE.import(py, "tapeloop._decode", "json_value")?.call1((&topic.name, topic.type_name(), data))?)
+}
+
+fn array_value<'py>(py: Python<'py>, topic: &recording::Topic, kind: &str, data: Bound<'py, PyBytes>) -> Result<Bound<'py, PyAny>> {
+    static DECODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    Ok(DECODE.import(py, "tapeloop._decode", "array_value")?.call1((&topic.name, topic.type_name(), kind, data))?)
+}
+
+/// Says which topic an error is about.
+pub(crate) fn at(topic: &recording::Topic, error: Failure) -> Failure {
+    match error {
+        Failure::Ours(error) => Failure::Ours(Error::new(error.kind(), format!("message on '{}'", topic.name)).caused_by(error)),
+        python => python,
+    }
+}
+
 /// What all messages of a topic share.
 struct Described {
     name: Py<PyString>,
     encoding: Py<PyString>,
     schema: Option<Py<Schema>>,
+    decoding: PyOnceLock<Decoding>,
 }
 
 impl Messages {
@@ -100,6 +166,7 @@ impl Reading {
             name: PyString::intern(py, &topic.name).unbind(),
             encoding: PyString::intern(py, &topic.encoding).unbind(),
             schema: topic.schema.clone().map(|schema| Py::new(py, Schema::from(schema))).transpose()?,
+            decoding: PyOnceLock::new(),
         });
         self.topics.insert(address, (topic.clone(), described.clone()));
         Ok(described)
@@ -212,12 +279,18 @@ impl Message {
     /// The payload, decoded.
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
-        static DECODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         if let Some(value) = self.value.get(py) {
             return Ok(value.bind(py).clone());
         }
-        let decode = DECODE.import(py, "tapeloop._decode", "decode")?;
-        let value = decode.call1((self.topic(py), self.encoding(py), self.type_name(), self.data(py)))?;
+        let topic = &self.message.topic;
+        let decoding = self.described.decoding.get_or_try_init(py, || Decoding::of(py, topic))?;
+        let value = match decoding {
+            Decoding::Plain => self.data(py).into_any(),
+            Decoding::Json => json_value(py, topic, self.data(py))?,
+            Decoding::Array(kind) => array_value(py, topic, kind, self.data(py))?,
+            Decoding::Picture(pictures) => crate::frames::picture_value(py, pictures, &self.message)?,
+            Decoding::Fields(decoder, names) => value(py, decoder, names, &self.message.data).map_err(|error| at(topic, error))?,
+        };
         Ok(self.value.get_or_init(py, || value.unbind()).bind(py).clone())
     }
 
