@@ -4,7 +4,7 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench wheel release python rust-check rust-test python-check python-test
+.PHONY: help demo test check bench fuzz wheel release python rust-check rust-test python-check python-test
 
 # Where cargo builds: where CARGO_TARGET_DIR says, else in a folder beside the clone that clones share, else in the clone.
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),$(wildcard ../target/),target))
@@ -30,6 +30,10 @@ check: rust-check python-check ## Formats, lints, arrows and types.
 
 bench: release ## Measures against peers, in a release build (long; not in CI).
 	bench/run
+
+fuzz: ## Feeds damaged bytes to every parser and decoder, a minute each, guided by the code that they reach (not in CI).
+	RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/tools/fuzz/instrument" cargo run --package tapeloop-fuzz -- \
+	    --findings "$(CARGO_TARGET_DIR)/fuzz-findings" $(addprefix --data ,$(wildcard ../shared/data)) $(FUZZ_FLAGS)
 
 wheel: $(VENV)/.ready ## Builds the release wheel into dist/.
 	rm -f dist/tapeloop-*.whl

@@ -28,6 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("capi", &["crates/robot"]),
     ("examples", &["*"]),
     ("bench", &["*"]),
+    ("tools/fuzz", &["crates/recording"]),
     ("tools/tidy", &[]),
 ];
 

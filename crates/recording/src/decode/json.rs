@@ -112,6 +112,10 @@ impl Json {
             walk.sink.end_struct();
         } else if text.peek()? == Next::Object {
             walk.object(&mut text, root, 0)?;
+        } else if text.null() {
+            // An object of which nothing is there.
+            walk.sink.begin_struct(root);
+            walk.sink.end_struct();
         } else {
             return Err(walk.mismatch(text.peek()?, "an object"));
         }

@@ -3,7 +3,10 @@
 //! A message's fields come in any order and more than once, so it is looked through first, and then told in the order of the
 //! definition: of a field that is there once the last one counts, embedded messages that come in parts are merged, lists may be
 //! packed or not, and of a `oneof` only what came last is there. Unknown fields and fields with a foreign wire type are skipped.
-//! Absent fields are null where the definition lets them be absent, else their default.
+//! Absent fields are null where the definition lets them be absent, else their default. A map's entries are told as they stand.
+//!
+//! In JSON this is not quite protobuf's own mapping: numbers of 8 bytes are numbers and not texts, names are those of the definition,
+//! and nothing is left out, for so robotics tools expect it.
 //!
 //! **Invariant:** what a walk notes is a small multiple of the payload, and it ends after a number of values that the payload's
 //! length bounds.

@@ -133,6 +133,9 @@ type Entry = ((FieldKind, Writing), (FieldKind, Writing));
 
 const LABEL_REQUIRED: u64 = 2;
 const LABEL_REPEATED: u64 = 3;
+const TYPE_GROUP: u64 = 10;
+const TYPE_MESSAGE: u64 = 11;
+const TYPE_ENUM: u64 = 14;
 
 impl Resolver<'_> {
     fn run(&mut self, root: &str) -> Result<Protobuf> {
@@ -193,7 +196,8 @@ impl Resolver<'_> {
             presence => presence,
         };
         let (single, writing, entry) = self.single(scope, described)?;
-        let is_optional = !is_repeated && (presence == Presence::Explicit || presence == Presence::Implicit && writing == Writing::Message);
+        let is_message = matches!(described.kind, TYPE_GROUP | TYPE_MESSAGE);
+        let is_optional = !is_repeated && (presence == Presence::Explicit || presence == Presence::Implicit && is_message);
         let (kind, coding_of_value, key) = match entry {
             Some((key, value)) if is_repeated => {
                 let kind = FieldKind::Map { key: Box::new(key.0), value: Box::new(value.0) };
@@ -215,7 +219,7 @@ impl Resolver<'_> {
     /// Returns what one value of a field is, and what keys and values are where the field would be a map.
     fn single(&mut self, scope: &str, described: &Described<'_>) -> Result<(FieldKind, Writing, Option<Entry>)> {
         let (kind, writing) = match described.kind {
-            10 | 11 => {
+            TYPE_GROUP | TYPE_MESSAGE => {
                 let type_name = text(described.type_name)?;
                 if let Some((full, definition)) = self.descriptors.resolve(&type_name, scope).filter(|(_, found)| !found.is_enum) {
                     let definition = *definition;
@@ -231,7 +235,7 @@ impl Resolver<'_> {
                     _ => (FieldKind::Bytes, Writing::Bytes),
                 }
             }
-            14 => {
+            TYPE_ENUM => {
                 let type_name = text(described.type_name)?;
                 let found = self.descriptors.resolve(&type_name, scope).filter(|(_, found)| found.is_enum);
                 let found = found.map(|(full, definition)| (full, definition.body));

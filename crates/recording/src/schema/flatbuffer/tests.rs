@@ -187,14 +187,14 @@ fn every_kind_of_field_has_its_kind_place_and_default() {
             "x #4 Float(8) 0",
             "name? #5 String ",
             "mode #6 Enum(Enum 1",
-            "pose? #7 Struct(TypeId(1)) ",
-            "inner? #8 Struct(TypeId(2)) ",
+            "pose? #7 Struct(TypeId(2)) ",
+            "inner? #8 Struct(TypeId(1)) ",
             "inners? #9 List ",
             "poses? #10 List ",
             "data? #11 List ",
             "names? #12 List ",
             "any_type #13 Enum(Enum 0",
-            "any? #14 Union([(\"Inner\", TypeId(2)), (\"Pose\", TypeId(1))]) ",
+            "any? #14 Union([(\"Inner\", TypeId(1)), (\"Pose\", TypeId(2))]) ",
             "modes? #16 List ",
             "maybe? #17 Int(4) ",
             "anys_type? #18 List ",
@@ -204,7 +204,7 @@ fn every_kind_of_field_has_its_kind_place_and_default() {
         ]
     );
     assert_eq!(tree.root().fields[0].comment, "What it is.");
-    assert_eq!(defined.layouts[1].struct_size, Some(8));
+    assert_eq!(defined.layouts[2].struct_size, Some(8));
     assert_eq!(defined.layouts[0].places[14].members, [1, 4]);
 }
 

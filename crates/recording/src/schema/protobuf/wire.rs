@@ -35,11 +35,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Returns the bytes of a text, bytes or packed numbers.
-    pub(crate) fn sized(self) -> Option<&'a [u8]> {
-        if let Self::Sized(bytes) = self { Some(bytes) } else { None }
-    }
-
     /// Returns the number of a varint.
     pub(crate) fn varint(self) -> Option<u64> {
         if let Self::Varint(number) = self { Some(number) } else { None }
