@@ -397,7 +397,7 @@ def linear_read(bench: Bench) -> Outcome:
 
 
 def one_topic(bench: Bench) -> Outcome:
-    """One topic of a hundred of a large file that is chunked by topic (1 GB, or $BENCH_FILE_BYTES): bytes read, memory."""
+    """One topic of a hundred of 1 GB (or $BENCH_FILE_BYTES) that is chunked by topic: bytes read, memory."""
     size = os.environ.get("BENCH_FILE_BYTES", "1000000000")
     file = bench.fresh().with_suffix(".mcap")
     bench.tape("make-topics", "--data", file, "--bytes", size)

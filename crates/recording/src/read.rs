@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::manifest::{Manifest, SIZE_LIMIT};
 use crate::message::{Message, Topic};
+use crate::source::ReadAt;
 use crate::time::{Span, Timestamp};
 use crate::topic::TopicFilter;
 
@@ -77,6 +78,19 @@ pub fn open_all(paths: &[PathBuf]) -> Result<Recording> {
         return Ok(opener.finish(first, "files", units, None));
     };
     open(path)
+}
+
+/// Opens bytes that are no local file: those of a bucket, or what a browser uploads; `name` is what they are called.
+///
+/// Where the source has not all bytes yet ([`crate::source::Fed`]), opening is tried again from its beginning; a container that is
+/// opened in steps does not do so. Reading messages goes on where it was: [`Error::lacks_bytes`] tells.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_source(name: &Path, source: Arc<dyn ReadAt>) -> Result<Recording> {
+    let mut opener = Opener::default();
+    let unit = opener.open_source(name, source, Role::default())?;
+    Ok(opener.finish(name, unit.format, vec![unit], None))
 }
 
 /// What stands behind a path.

@@ -33,6 +33,7 @@ pub struct Opening<'a> {
 enum Stage {
     Kind,
     Summary,
+    BeginOutline,
     Outline(Box<Walk<'static>>),
     Begin,
     /// With the length that the file had at its beginning.
@@ -71,13 +72,13 @@ impl<'a> Opening<'a> {
             Stage::Summary => {
                 self.stage = Stage::Summary;
                 self.summary = summary::read(source)?.ok().map(Arc::new);
-                self.stage = match &self.summary {
-                    Some(summary) if summary.statistics.is_some() => {
-                        let walk = Walk::new(source, Some(summary.clone()), Arc::default(), Depth::Outline)?;
-                        Stage::Outline(Box::new(walk.onto(&NOTHING)))
-                    }
-                    _ => Stage::Begin,
-                };
+                let tells = self.summary.as_ref().is_some_and(|summary| summary.statistics.is_some());
+                self.stage = if tells { Stage::BeginOutline } else { Stage::Begin };
+            }
+            Stage::BeginOutline => {
+                self.stage = Stage::BeginOutline;
+                let walk = Walk::new(source, self.summary.clone(), Arc::default(), Depth::Outline)?;
+                self.stage = Stage::Outline(Box::new(walk.onto(&NOTHING)));
             }
             Stage::Outline(walk) => {
                 let mut walk = walk.onto(source);

@@ -155,7 +155,12 @@ pub(super) fn is_usable(scan: &Scan, summary: &Summary) -> bool {
 fn adds_up(scan: &Scan, summary: &Summary) -> bool {
     let loose: u64 = scan.loose.iter().map(|run| run.content.messages()).sum();
     let total = summary.statistics.as_ref().map_or(0, |statistics| statistics.message_count);
-    scan.chunks.len() == summary.chunks.len() && if scan.chunks.is_empty() { loose == total } else { loose <= total }
+    let fits = match summary.indexed_messages() {
+        _ if scan.chunks.is_empty() => loose == total,
+        Some(indexed) => loose.checked_add(indexed) == Some(total),
+        None => loose <= total,
+    };
+    scan.chunks.len() == summary.chunks.len() && fits
 }
 
 impl Scan {

@@ -18,6 +18,10 @@ const TAIL_LENGTH: u64 = (PREFIX_LENGTH + 20 + MAGIC.len()) as u64;
 /// How much of the end is read at first: the whole summary of most files.
 const FIRST_READ: u64 = 64 << 10;
 
+/// Bytes of a message index besides its entries, prefix included, and of an entry.
+const INDEX_FIXED_LENGTH: u64 = PREFIX_LENGTH as u64 + 6;
+const INDEX_ENTRY_LENGTH: u64 = 16;
+
 /// What a file says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -107,6 +111,16 @@ impl Summary {
             && counted == statistics.message_count
             && statistics.channel_message_counts.iter().filter(|(_, count)| **count > 0).all(|(id, _)| defined(id))
             && self.chunks.iter().flat_map(|index| &index.message_index_offsets).all(|(id, _)| defined(id))
+    }
+
+    /// Returns how many messages the message indexes of all chunks name, by their lengths; `None` where these do not tell.
+    pub fn indexed_messages(&self) -> Option<u64> {
+        let entries = |index: &ChunkIndex| {
+            let records = index.message_index_offsets.len() as u64;
+            let length = index.message_index_length.checked_sub(INDEX_FIXED_LENGTH * records).filter(|_| records > 0)?;
+            length.is_multiple_of(INDEX_ENTRY_LENGTH).then_some(length / INDEX_ENTRY_LENGTH)
+        };
+        self.chunks.iter().map(entries).sum()
     }
 
     /// Returns the index of the chunk that begins at `offset`.

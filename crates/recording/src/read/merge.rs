@@ -248,12 +248,21 @@ impl Messages {
     }
 
     fn load_block(&mut self) -> Result<()> {
-        let Some(Reverse(WaitingBlock { unit, block, skip, .. })) = self.blocks.pop() else { return Ok(()) };
+        let Some(Reverse(WaitingBlock { start_ns, unit, block, skip })) = self.blocks.pop() else { return Ok(()) };
         let path = || &self.inner.units[unit.number].path;
         let room = self.held_limit.saturating_sub(self.held);
         let share = self.held_limit / (self.cursors.len() + 1);
         let portion = Portion { skip, limit: room.max(share).max(PORTION.min(self.held_limit)) };
-        let loaded = Cursor::load(&unit, block, portion, &mut self.decompressor).map_err(|error| at(path(), error))?;
+        let loaded = match Cursor::load(&unit, block, portion, &mut self.decompressor) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // Once somebody has fed what is missing, the block is loaded after all.
+                if error.lacks_bytes() {
+                    self.blocks.push(Reverse(WaitingBlock { start_ns, unit: unit.clone(), block, skip }));
+                }
+                return Err(at(path(), error));
+            }
+        };
         match loaded {
             Ok(loaded) => {
                 if skip == 0 {

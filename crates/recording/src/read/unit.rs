@@ -52,8 +52,8 @@ pub(super) struct Unit {
     /// Messages before this moment are latched values: of exports.
     pub(super) latched_before_ns: Option<i64>,
     pub(super) content: Option<Arc<Content>>,
-    /// Its bytes where they are not those of the file: it was compressed as a whole.
-    unpacked: Option<Arc<File>>,
+    /// Its bytes where they are not those of the file at its path: it was compressed as a whole, or is no local file.
+    own_source: Option<Arc<dyn ReadAt>>,
 }
 
 /// What is known of a file.
@@ -113,10 +113,16 @@ impl Opener {
             let reason = format!("{}: {}", loss.reason, path.display());
             self.losses.push(Loss { reason, ..loss });
         }
-        let unpacked = unpacked.map(Arc::new);
-        let source = unpacked.as_deref().unwrap_or(&file);
+        let source = unpacked.as_ref().unwrap_or(&file);
         let stored = formats::open(source, path, || self.boot(path)).map_err(|error| at(path, error))?;
-        Ok(Unit { unpacked, ..self.take(path, stored, role, false) })
+        let unit = self.take(path, stored, role, false);
+        Ok(Unit { own_source: unpacked.map(|file| Arc::new(file) as Arc<dyn ReadAt>), ..unit })
+    }
+
+    /// Opens a source that is no local file; `name` is what it is called.
+    pub(super) fn open_source(&mut self, name: &Path, source: Arc<dyn ReadAt>, role: Role) -> Result<Unit> {
+        let stored = formats::open(&*source, name, Arc::default).map_err(|error| at(name, error))?;
+        Ok(Unit { own_source: Some(source), ..self.take(name, stored, role, true) })
     }
 
     /// Takes a file that somebody else opened.
@@ -140,7 +146,7 @@ impl Opener {
         let format = index.format;
         let content = Some(Arc::new(content)).filter(|_| remember || self.blocks <= REMEMBERED_BLOCKS);
         let path = path.to_owned();
-        Unit { path, format, role, times_ns: start_ns.zip(end_ns), latched, latched_before_ns, content, unpacked: None }
+        Unit { path, format, role, times_ns: start_ns.zip(end_ns), latched, latched_before_ns, content, own_source: None }
     }
 
     /// Returns the definitions of the boot that a segment belongs to.
@@ -195,8 +201,8 @@ impl Unit {
 
     /// Returns its bytes.
     pub(super) fn source(&self) -> Result<Arc<dyn ReadAt>> {
-        if let Some(unpacked) = &self.unpacked {
-            return Ok(unpacked.clone());
+        if let Some(source) = &self.own_source {
+            return Ok(source.clone());
         }
         let file = File::open(&self.path).map_err(|error| Error::io(format!("cannot open {}", self.path.display()), error))?;
         Ok(Arc::new(file))
@@ -256,5 +262,9 @@ fn read_boot(path: &Path) -> Arc<Definitions> {
 
 /// Adds the path to an error.
 pub(super) fn at(path: &Path, error: Error) -> Error {
+    // Whoever feeds bytes looks for that cause.
+    if error.lacks_bytes() {
+        return error;
+    }
     Error::new(error.kind(), format!("{error}: {}", path.display()))
 }

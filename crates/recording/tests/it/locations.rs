@@ -215,6 +215,39 @@ fn a_file_that_is_fed_is_the_file_that_is_read() {
 }
 
 #[test]
+fn messages_are_read_over_bytes_that_are_still_on_their_way() {
+    let built = Builder { chunks: 60, payload: 3000, compression: Compression::None, ..Builder::default() }.build();
+    let bytes = Bytes::from(built.bytes);
+    let fed = Arc::new(Fed::new(bytes.len() as u64));
+    let mut size = 0;
+    let mut feed = || {
+        let wanted = fed.take_wanted().expect("something is wanted");
+        size += wanted.end - wanted.start;
+        fed.feed(wanted.start, bytes.slice(wanted.start as usize..wanted.end as usize));
+    };
+    let recording = loop {
+        match read::open_source(Path::new("upload.mcap"), fed.clone()) {
+            Ok(recording) => break recording,
+            Err(_) => feed(),
+        }
+    };
+    let span = Span::new(1_000_000 + 500_000, 1_000_000 + 600_000);
+    let mut messages = recording.messages(&TopicFilter::all(), span).unwrap();
+    let mut sequences = Vec::new();
+    while let Some(next) = messages.next() {
+        match next {
+            Ok(message) => sequences.push(message.sequence),
+            Err(error) => {
+                assert!(error.lacks_bytes(), "{error}");
+                feed();
+            }
+        }
+    }
+    assert_eq!(sequences, (500..600).collect::<Vec<_>>());
+    assert!(size * 8 < bytes.len() as u64, "{size} of {}", bytes.len());
+}
+
+#[test]
 fn a_closed_file_asks_for_its_summary_only() {
     let built = Builder { chunks: 100, payload: 5000, compression: Compression::None, ..Builder::default() }.build();
     let bytes = Bytes::from(built.bytes);
