@@ -12,6 +12,9 @@ const DISTRIBUTIONS: [&str; 2] = ["jazzy", "lyrical"];
 /// The dependency's own test inputs, which are no package of ROS.
 const TESTS: &str = "test_interface_files";
 
+/// Kind and text of definitions, by the full names of their types.
+type Definitions = BTreeMap<String, (&'static str, String)>;
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     let mut out = String::from("&[\n");
@@ -38,8 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Returns kind and text of every `package/msg/Type.msg` (`srv`, `action`) below a folder, by `package/msg/Type`.
-fn definitions(folder: &Path) -> Result<BTreeMap<String, (&'static str, String)>, Box<dyn Error>> {
-    let mut found = BTreeMap::new();
+fn definitions(folder: &Path) -> Result<Definitions, Box<dyn Error>> {
+    let mut found = Definitions::new();
     for package in entries(folder) {
         if package.file_name().is_some_and(|name| name == TESTS) {
             continue;

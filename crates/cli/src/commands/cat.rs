@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use recording::read::{self, Lines, Recording};
-use recording::schema::library::Library;
 use recording::{Message, TopicFilter, size};
 
+use super::schema;
 use crate::argument::{Json, Part, Topics};
 use crate::outcome::{Outcome, Usage};
 use crate::output::complain;
@@ -104,7 +104,7 @@ impl Cat {
 
     /// Returns what writes the lines, with the fields that are wanted.
     fn lines(&self, recording: &Recording, filter: &TopicFilter) -> anyhow::Result<Lines> {
-        let mut lines = Lines::new(Library::standard(), &self.fields);
+        let mut lines = Lines::new(schema::library()?, &self.fields);
         let topics: Vec<_> = recording.topics().iter().filter(|topic| filter.matches(&topic.name)).collect();
         lines.check(topics.iter().copied())?;
         if self.csv && self.fields.is_empty() {

@@ -128,7 +128,11 @@ impl Definitions {
 
 /// Returns the library of this user: the standard definitions and those that were given.
 pub(crate) fn library() -> anyhow::Result<Library> {
-    Ok(Library::user(&places::schemas_dir()?)?)
+    match places::schemas_dir() {
+        Ok(folder) => Ok(Library::user(&folder)?),
+        // A service without a home has given nothing.
+        Err(_) => Ok(Library::standard()),
+    }
 }
 
 /// Returns the definition of a type that is asked for by its name.

@@ -14,7 +14,7 @@ const RULE: &str = "============================================================
 
 /// Writes a file without messages: topic, type, schema encoding and definition.
 fn write(path: &Path, channels: &[(&str, &str, &str, &str)]) {
-    let mut writer = WriteOptions::new().create(BufWriter::new(File::create(path).unwrap())).unwrap();
+    let mut writer = WriteOptions::new().compression(None).create(BufWriter::new(File::create(path).unwrap())).unwrap();
     for (topic, name, encoding, text) in channels {
         let schema = writer.add_schema(name, encoding, text.as_bytes()).unwrap();
         writer.add_channel(schema, topic, "cdr", &BTreeMap::new()).unwrap();
@@ -88,4 +88,21 @@ fn definitions_that_are_given_later_make_a_recording_readable() {
     assert!(place.ok(&["schema", "demo/msg/Leg"]).contains("toes"));
     assert_eq!(place.run(&["schema", "add", "nowhere"]).code, 1);
     assert_eq!(place.run(&["schema"]).code, 2);
+}
+
+#[test]
+fn messages_are_decoded_once_their_definition_is_given() {
+    let place = Place::new();
+    let mut writer = WriteOptions::new().compression(None).create(BufWriter::new(File::create(place.path("a.mcap")).unwrap())).unwrap();
+    let schema = writer.add_schema("demo/msg/Leg", "", b"").unwrap();
+    let channel_id = writer.add_channel(schema, "/leg", "cdr", &BTreeMap::new()).unwrap();
+    let header = mcap::records::MessageHeader { channel_id, sequence: 0, log_time: 1, publish_time: 1 };
+    writer.write_to_known_channel(&header, &[0, 1, 0, 0, 5, 7]).unwrap();
+    writer.finish().unwrap();
+    assert!(!place.run(&["cat", "a.mcap", "--json"]).stdout.contains("toes"));
+    fs::create_dir_all(place.path("demo/msg")).unwrap();
+    fs::write(place.path("demo/msg/Leg.msg"), "int8 toes\nint8 nails\n").unwrap();
+    assert!(place.ok(&["schema", "add", "demo"]).starts_with("1 type kept in "));
+    let line = place.ok(&["cat", "a.mcap", "--json"]);
+    assert!(line.contains(r#"{"toes":5,"nails":7}"#), "{line}");
 }

@@ -116,6 +116,9 @@ pub(crate) fn refuse_own_input(recording: &Recording, out: &Path) -> Result<()> 
     Ok(())
 }
 
+/// How many messages there are of each topic.
+pub(crate) type TopicCounts = Vec<(Arc<Topic>, u64)>;
+
 /// Writes the file under its temporary name; returns also which topics have how many messages.
 pub(crate) fn write(
     recording: &Recording,
@@ -125,7 +128,7 @@ pub(crate) fn write(
     profile: &str,
     options: ExportOptions,
     progress: &mut dyn FnMut(u64),
-) -> Result<(ExportReport, Vec<(Arc<Topic>, u64)>)> {
+) -> Result<(ExportReport, TopicCounts)> {
     let span = span.intersect(held(recording)).unwrap_or(Span::new(span.start_ns, span.start_ns));
     let mut output = Output::create(part, options.compression, profile, span, recording)?;
     let latched = recording.latched(filter, span.start_ns)?;

@@ -110,7 +110,7 @@ fn text_to_hash(definitions: &Definitions, definition: &Definition, known: &mut 
     for member in &definition.members {
         let written = match member.kind.innermost() {
             Kind::Named { name, scope } if !matches!(name.as_str(), "time" | "duration") => match definitions.resolve(name, scope) {
-                Some((full, _)) => hash_of(definitions, &full.to_owned(), known, depth + 1)?,
+                Some((full, _)) => hash_of(definitions, full, known, depth + 1)?,
                 None => return Err(Error::invalid(format!("nothing defines '{name}'"))),
             },
             _ => member.written.clone(),

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::Flavour;
 use crate::message::Schema;
@@ -21,6 +22,8 @@ pub(super) struct Set {
     flavour: Option<Flavour>,
     /// What each type, service and action is written in, and its text; by names as ROS 2 writes them.
     texts: BTreeMap<String, (Syntax, Cow<'static, str>)>,
+    /// Another set that has them, made when one of its flavour is asked for.
+    later: Option<&'static LazyLock<Self>>,
 }
 
 /// The section that a type stands in.
@@ -34,7 +37,16 @@ pub(crate) struct Found {
 
 impl Set {
     pub(super) fn new(origin: impl Into<String>, flavour: Option<Flavour>) -> Self {
-        Self { origin: origin.into(), flavour, texts: BTreeMap::new() }
+        Self { origin: origin.into(), flavour, texts: BTreeMap::new(), later: None }
+    }
+
+    /// Returns a set whose definitions are made when they are needed.
+    pub(super) fn later(origin: impl Into<String>, flavour: Flavour, set: &'static LazyLock<Self>) -> Self {
+        Self { later: Some(set), ..Self::new(origin, Some(flavour)) }
+    }
+
+    fn known(&self) -> &BTreeMap<String, (Syntax, Cow<'static, str>)> {
+        self.later.map_or(&self.texts, |set| &set.texts)
     }
 
     /// Returns what a schema defines, if it is one of ROS and defines anything.
@@ -87,7 +99,7 @@ impl Set {
             return None;
         }
         let key = line::ros2_name(type_name);
-        let (key, (syntax, text)) = self.texts.get_key_value(&key).or_else(|| self.texts.get_key_value(ros2::whole(&key)))?;
+        let (key, (syntax, text)) = self.known().get_key_value(&key).or_else(|| self.known().get_key_value(ros2::whole(&key)))?;
         let is_msg = *syntax == Syntax::Msg;
         let name = if flavour == Flavour::Ros1 { line::ros1_name(key) } else { key.clone() };
         (is_msg || flavour == Flavour::Ros2).then(|| Found { syntax: *syntax, name, text: text.clone() })
@@ -99,15 +111,15 @@ impl Set {
             Some(flavour) => vec![flavour],
             None => vec![Flavour::Ros2],
         };
-        self.texts.keys().flat_map(|key| flavours.iter().map(move |flavour| (flavour.name(key), *flavour))).collect()
+        self.known().keys().flat_map(|key| flavours.iter().map(move |flavour| (flavour.name(key), *flavour))).collect()
     }
 
     pub(super) fn texts(&self) -> impl Iterator<Item = (&str, Syntax, &str)> {
-        self.texts.iter().map(|(name, (syntax, text))| (name.as_str(), *syntax, text.as_ref()))
+        self.known().iter().map(|(name, (syntax, text))| (name.as_str(), *syntax, text.as_ref()))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.texts.len()
+        self.known().len()
     }
 }
 

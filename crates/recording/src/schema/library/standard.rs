@@ -5,7 +5,7 @@
 //! **Invariant:** no text of a definition stands in this repository.
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use super::set::Set;
 use super::{Flavour, noetic};
@@ -23,14 +23,16 @@ const CORRECTIONS: &[(&str, &str, &str, &str)] =
 
 /// Returns the sets, made once. Old distributions go first: files without definitions are mostly theirs.
 pub(super) fn sets() -> Vec<Arc<Set>> {
-    static SETS: OnceLock<Vec<Arc<Set>>> = OnceLock::new();
-    SETS.get_or_init(|| {
-        let mut sets: Vec<Set> = DISTRIBUTIONS.iter().map(|(name, definitions)| distribution(name, definitions)).collect();
+    static NOETIC: LazyLock<Set> = LazyLock::new(|| {
         let messages = DISTRIBUTIONS.iter().flat_map(|(_, definitions)| *definitions).filter(|(_, kind, _)| *kind == "msg");
-        sets.push(noetic::derive(messages.map(|(name, _, text)| (*name, *text))));
-        sets.into_iter().map(Arc::new).collect()
-    })
-    .clone()
+        noetic::derive(messages.map(|(name, _, text)| (*name, *text)))
+    });
+    static SETS: LazyLock<Vec<Arc<Set>>> = LazyLock::new(|| {
+        let ros2 = DISTRIBUTIONS.iter().map(|(name, definitions)| distribution(name, definitions));
+        // Most readers never ask for a type of ROS 1.
+        ros2.chain([Set::later("standard, noetic", Flavour::Ros1, &NOETIC)]).map(Arc::new).collect()
+    });
+    SETS.clone()
 }
 
 fn distribution(distribution: &str, definitions: &'static [(&'static str, &'static str, &'static str)]) -> Set {
