@@ -69,8 +69,8 @@ impl Mutator {
             }
             5 => {
                 // A length that fits: how much is left from here.
-                let left = (input.len() - at) as u64;
-                self.overwrite(input, at, left.saturating_sub(self.below(9) as u64));
+                let left = ((input.len() - at) as u64).saturating_sub(self.below(9) as u64);
+                self.overwrite(input, at, left);
             }
             6 => input.truncate(at),
             7 => {
