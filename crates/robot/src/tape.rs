@@ -251,6 +251,11 @@ impl Tape {
     pub(crate) fn settle(&self, patience: Duration) {
         self.inner.settle(patience);
     }
+
+    /// Makes everything accepted so far part of a segment, latched values too, so that a recording can be completed.
+    pub(crate) fn settle_all(&self, patience: Duration) -> bool {
+        self.inner.settle(patience) && self.inner.write_latched().is_ok()
+    }
 }
 
 impl Inner {

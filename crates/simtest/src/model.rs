@@ -36,7 +36,7 @@ const fn latched(topic: &'static str, publisher: &'static str, sizes: std::ops::
 }
 
 /// What the simulated robot publishes.
-pub const STREAMS: [Stream; 11] = [
+pub const STREAMS: [Stream; 12] = [
     stream("/imu", 10..80, false, 40),
     stream("/odom", 200..500, true, 20),
     stream("/log", 10..300, false, 10),
@@ -46,7 +46,8 @@ pub const STREAMS: [Stream; 11] = [
     stream("/camera/rear", 60_000..70_000, false, 4),
     latched("/state", "a", 5..300, 3),
     latched("/state", "b", 5..300, 2),
-    latched("/map", "", 1_000..120_000, 1),
+    latched("/map", "a", 1_000..120_000, 1),
+    latched("/map", "b", 1_000..120_000, 1),
     latched("/tf_static", "a", 0..0, 3),
 ];
 

@@ -222,7 +222,9 @@ class Recorder:
             UnavailableError: The budget of kept bytes is used up, or the recorder is closed.
 
         Example:
-            >>> rec.save(before="30 s", after="10 s", topics=["/camera/**"], why="missed stop sign")  # doctest: +SKIP
+            >>> clip = rec.save(before="30 s", topics=["/camera/**"], why="missed stop sign")
+            >>> clip.why
+            'missed stop sign'
         """
     def keep(
         self,
@@ -248,8 +250,10 @@ class Recorder:
             ConflictError: Something is being kept under that name.
 
         Example:
-            >>> with rec.keep("run-12", before="10 s") as clip:  # doctest: +SKIP
-            ...     drive()
+            >>> with rec.keep("run-12", before="10 s") as clip:
+            ...     rec.log("/imu", {"ax": 0.1})
+            >>> clip.name
+            'run-12'
         """
     def recording(self, id: str) -> Clip:
         """Returns the recording with this id.
@@ -592,8 +596,8 @@ def recorder(
         UnavailableError: No agent answers at the socket.
 
     Example:
-        >>> rec = recorder("rover-7", data="tape", keep="10 min")  # doctest: +SKIP
-        >>> rec.log("/imu", {"ax": 0.1, "ay": 0.0})  # doctest: +SKIP
+        >>> with recorder("rover-7", data="tape", keep="10 min") as rec:
+        ...     rec.log("/imu", {"ax": 0.1, "ay": 0.0})
     """
 
 def open(path: _Path) -> Recording:

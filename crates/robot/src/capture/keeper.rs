@@ -256,12 +256,10 @@ impl Captures {
             manifest.segments.iter().map(|segment| segment.key.clone()).filter(|key| !state.named.contains_key(key)).collect()
         };
         let view = tape.view();
+        // The tape knows best when those go that it has, also those in memory that were written to a file.
         let on_tape = |key: &str| {
-            view.buffers
-                .iter()
-                .flat_map(|buffer| &buffer.segments)
-                .chain(&view.latched)
-                .any(|s| &*s.meta.key == key && s.meta.ram.is_none())
+            let mut known = view.buffers.iter().flat_map(|buffer| &buffer.segments).chain(&view.latched);
+            known.any(|segment| &*segment.meta.key == key)
         };
         for key in orphans.iter().filter(|key| !on_tape(key)) {
             let _ = self.disk.remove(&self.root.join(key));
@@ -335,6 +333,9 @@ impl Captures {
             due
         };
         self.write_wanted_ram(tape);
+        if due.is_empty() || !(tape.settle_all(SETTLE) || closing) {
+            return;
+        }
         for (manifest, filter, cut_short) in due {
             if let Err(error) = self.complete(tape, manifest, &filter, cut_short) {
                 tape.report_event("capture_failed", &error.to_string(), serde_json::Value::Null);
@@ -395,11 +396,12 @@ impl Captures {
         Ok(())
     }
 
-    /// Makes a segment durable, and returns its hash and size.
+    /// Makes a segment durable, its name too, and returns its hash and size.
     fn hash(&self, key: &str) -> Result<(String, u64)> {
         let path = self.root.join(key);
         let hash = || -> io::Result<(String, u64)> {
             self.disk.open_append(&path)?.syncer()?.sync()?;
+            self.disk.sync_folder(path.parent().expect("a key has a folder"))?;
             let file = self.disk.open_read(&path)?;
             let mut hasher = blake3::Hasher::new();
             let mut step = vec![0; HASH_STEP];
