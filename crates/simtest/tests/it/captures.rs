@@ -1,9 +1,13 @@
 //! Recordings hold exactly what was accepted in their span, whatever happens between the request and the end.
 
+use std::collections::HashSet;
+
 use robot::Leave;
 use robot::clock::Clock;
 use simtest::clock::MAY_2024_NS;
 use simtest::disk::PowerCut;
+use simtest::model::is_told;
+use simtest::reading::read_all;
 use simtest::seeds;
 use simtest::world::{Crash, SECOND_NS, World};
 
@@ -143,5 +147,80 @@ fn recordings_complete_after_the_tape_was_closed() {
         }
         stop_keeps(&mut world);
         world.complete_all();
+    });
+}
+
+#[test]
+fn a_keep_may_be_longer_than_the_memory_it_keeps() {
+    let config = "[segment]\nsize = '256 KiB'\nage = '1 s'\n[[buffer]]\nname = 'raw'\nram = { age = '2 s', size = '2 MB' }";
+    seeds::each(20, |seed| {
+        let mut world = World::new(seed, MAY_2024_NS, config);
+        world.pass(SECOND_NS / 10);
+        world.keep_start("long", 0, &[]);
+        for _ in 0..100 {
+            for _ in 0..world.random.within(0..8) {
+                world.log_any();
+            }
+            let step_ns = world.random.time_ns(0..200_000_000);
+            world.pass(step_ns);
+        }
+        world.keep_stop("long", 0);
+        world.complete_all();
+    });
+}
+
+#[test]
+fn what_the_best_buffer_evicted_is_taken_from_the_next() {
+    let config = "[segment]\nsize = '256 KiB'\nage = '1 s'\n\
+        [[buffer]]\nname = 'short'\ndisk = '2 MB'\ncompression = 'none'\n[[buffer]]\nname = 'long'\ndisk = '1 h'";
+    seeds::each(20, |seed| {
+        let mut world = World::new(seed, MAY_2024_NS, config);
+        let start_ns = world.clock.utc_ns();
+        for _ in 0..200 {
+            // Busy enough to get segments of its own after a second, which go before the shared one that it began in.
+            world.log_topic("/camera/front");
+            world.log_any();
+            let step_ns = world.random.time_ns(0..200_000_000);
+            world.pass(step_ns);
+        }
+        let all = world.model.sent.len();
+        let now_ns = world.clock.utc_ns();
+        let before = world.save(start_ns, now_ns + 1, &[]).unwrap();
+        world.complete_all();
+        world.refresh();
+        assert_eq!(read_all(&world.manifest_path(&before)).messages.len(), all);
+        // The next opening knows what went, too.
+        world.close(Leave::Wait);
+        world.reopen(false);
+        let after = world.save(start_ns, now_ns + 1, &[]).unwrap();
+        world.complete_all();
+        world.refresh();
+        assert_eq!(read_all(&world.manifest_path(&after)).messages.len(), all);
+    });
+}
+
+#[test]
+fn what_every_buffer_evicted_is_told() {
+    let config = "[segment]\nsize = '256 KiB'\nage = '1 s'\n[[buffer]]\nname = 'short'\ndisk = '3 MB'";
+    seeds::each(20, |seed| {
+        let mut world = World::new(seed, MAY_2024_NS, config);
+        let start_ns = world.clock.utc_ns();
+        for _ in 0..200 {
+            world.log_topic("/camera/front");
+            world.log_any();
+            let step_ns = world.random.time_ns(0..200_000_000);
+            world.pass(step_ns);
+        }
+        let id = world.save(start_ns, world.clock.utc_ns() + 1, &[]).unwrap();
+        world.complete_all();
+        world.refresh();
+        let found = read_all(&world.manifest_path(&id));
+        let present: HashSet<(u64, u64)> =
+            found.messages.iter().filter_map(|message| message.identity).map(|id| (id.boot, id.append_sequence)).collect();
+        assert!(present.len() < world.model.sent.len(), "nothing was evicted");
+        for sent in world.model.sent.iter().filter(|sent| !present.contains(&(sent.boot, sent.sequence))) {
+            let told = is_told(&found.losses, sent.topic, sent.log_time_ns);
+            assert!(told, "{} at {} is missing in silence: {:#?}", sent.topic, sent.log_time_ns, found.losses);
+        }
     });
 }
