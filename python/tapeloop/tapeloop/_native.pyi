@@ -162,7 +162,8 @@ class Recorder:
         Raises:
             InvalidError: The value cannot be logged; the message names the place in it. Or a time is before 1970.
             UnavailableError: An earlier message could not be written (a full disk, a queue that stayed full), the agent
-                went away, or the recorder is closed.
+                went away, or the recorder is closed. This message was not taken then: it can be logged again, and
+                never comes twice. The error of an earlier message is raised once.
             ConflictError: The recorder was opened before this process was forked.
         """
     def topic(
