@@ -379,7 +379,9 @@ impl Captures {
         }
         manifest.state = if cut_short { State::CutShort } else { State::Complete };
         if cut_short {
-            let (start_ns, end_ns) = (Some(manifest.span.end_ns), manifest.asked.end_ns);
+            // Of what had an open end, nobody knows how long it was to go on.
+            let start_ns = Some(manifest.span.end_ns);
+            let end_ns = manifest.asked.end_ns.filter(|end_ns| *end_ns > manifest.span.end_ns);
             let reason = "cut short: the recorder stopped before the end".to_owned();
             manifest.missing.push(Loss { topic: None, start_ns, end_ns, messages: None, bytes: None, reason });
         }
