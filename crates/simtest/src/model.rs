@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a message is in the model if and only if a tape accepted it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use recording::{Loss, TopicFilter};
@@ -141,15 +141,16 @@ impl Model {
         sent.log_time_ns + if correction.abs() < 50_000_000 { 0 } else { correction }
     }
 
-    /// Returns the last value of each publisher (and child frame) of latched topics as of a moment, by what it sets.
-    pub fn latched_as_of(&self, boot: u64, at_ns: i64, filter: &TopicFilter) -> BTreeMap<(&'static str, &'static str, &str), usize> {
+    /// Returns the messages with the last value of each publisher (and child frame) of latched topics as of a moment, among those
+    /// that are `known`.
+    pub fn latched_as_of(&self, boot: u64, at_ns: i64, filter: &TopicFilter, known: impl Fn(usize) -> bool) -> BTreeSet<usize> {
         let mut last = BTreeMap::new();
         for (index, sent) in self.sent.iter().enumerate() {
-            if sent.boot == boot && filter.matches(sent.topic) && self.corrected_ns(sent) <= at_ns {
+            if sent.boot == boot && filter.matches(sent.topic) && self.corrected_ns(sent) <= at_ns && known(index) {
                 last.extend(sent.slots.iter().map(|slot| ((sent.topic, sent.publisher, slot.as_str()), index)));
             }
         }
-        last
+        last.into_values().collect()
     }
 }
 
