@@ -21,6 +21,8 @@ use crate::tape::segment::SegmentMeta;
 
 /// How often a recording that waits for its last segments is looked at.
 const LOOK_NS: i64 = 300_000_000;
+/// How long completing waits for what was accepted to reach its segments; a recorder that is further behind completes later.
+const COMPLETE_PATIENCE: Duration = Duration::from_secs(1);
 /// How many recordings may be unfinished at a time.
 const ACTIVE_LIMIT: usize = 1_000;
 /// How much of a segment is read at a time to hash it.
@@ -333,7 +335,7 @@ impl Captures {
             due
         };
         self.write_wanted_ram(tape);
-        if due.is_empty() || !(tape.settle_all(SETTLE) || closing) {
+        if due.is_empty() || !(tape.settle_all(COMPLETE_PATIENCE) || closing) {
             return;
         }
         for (manifest, filter, cut_short) in due {
