@@ -458,6 +458,7 @@ impl Inner {
         let utc_ns = self.clock.utc_ns();
         let budget =
             Budget { oldest_ns: config.age_ns.map(|age_ns| utc_ns.saturating_sub(age_ns)), bytes: size.saturating_sub(open_bytes) };
+        let mut waiting = Vec::new();
         let gone = {
             let index = self.index.lock();
             let mut candidates = Vec::new();
@@ -470,6 +471,7 @@ impl Inner {
                     None => named,
                 };
                 if stays {
+                    waiting.extend(meta.ram.as_ref().filter(|ram| !ram.has_file()).map(|_| meta.clone()));
                     continue;
                 }
                 // Of a buffer in memory only what recordings name is on the disk.
@@ -495,10 +497,36 @@ impl Inner {
             let evicted = |meta: &Arc<SegmentMeta>| gone.iter().any(|gone| Arc::ptr_eq(gone, meta));
             buffer.unsynced.lock().retain(|unsynced| !evicted(&unsynced.meta));
         }
+        self.limit_waiting(buffer, &waiting, budget.bytes);
         for meta in gone {
             self.let_segment_go(&meta);
             buffer.counters.evicted_segments.fetch_add(1, Ordering::Relaxed);
             buffer.counters.evicted_bytes.fetch_add(meta.size_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Loses the oldest segments in memory that wait to be written for recordings, where all of them have more than `limit` bytes:
+    /// a disk that cannot keep up must not take the machine's memory.
+    fn limit_waiting(&self, buffer: &Buffer, waiting: &[Arc<SegmentMeta>], limit: u64) {
+        let mut bytes: u64 = waiting.iter().map(|meta| meta.size_bytes).sum();
+        for meta in waiting {
+            if bytes <= limit {
+                return;
+            }
+            bytes -= meta.size_bytes;
+            self.remove_segment(meta);
+            let reason = format!("disk: too slow for what recordings keep of memory (buffer '{}')", buffer.name);
+            for topic in &*meta.topics {
+                self.losses.add(Loss {
+                    topic: Some(topic.to_string()),
+                    start_ns: Some(meta.start_ns),
+                    end_ns: Some(meta.end_ns),
+                    messages: None,
+                    bytes: None,
+                    reason: reason.clone(),
+                });
+            }
+            self.losses.fail(Error::unavailable(reason));
         }
     }
 

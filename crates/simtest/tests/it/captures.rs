@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use robot::Leave;
 use robot::clock::Clock;
 use simtest::clock::MAY_2024_NS;
-use simtest::disk::PowerCut;
+use simtest::disk::{Failure, Operation, PowerCut};
 use simtest::model::is_told;
 use simtest::reading::read_all;
 use simtest::seeds;
@@ -222,5 +222,26 @@ fn what_every_buffer_evicted_is_told() {
             let told = is_told(&found.losses, sent.topic, sent.log_time_ns);
             assert!(told, "{} at {} is missing in silence: {:#?}", sent.topic, sent.log_time_ns, found.losses);
         }
+    });
+}
+
+#[test]
+fn a_disk_that_fails_does_not_take_the_memory() {
+    let config = "[segment]\nsize = '256 KiB'\nage = '1 s'\n[[buffer]]\nname = 'raw'\nram = '2 MB'";
+    seeds::each(5, |seed| {
+        let mut world = World::new(seed, MAY_2024_NS, config);
+        world.faulty = true;
+        world.keep_start("long", 0, &[]);
+        world.disk.add_failure(Failure { times: u64::MAX, path_contains: "-raw-".into(), ..Failure::next(Operation::Create) });
+        for _ in 0..200 {
+            world.log_topic("/camera/front");
+            world.pass(SECOND_NS / 20);
+            let view = world.tape().view();
+            let in_memory = view.buffers.iter().flat_map(|buffer| &buffer.segments).filter(|segment| segment.meta.ram.is_some());
+            let bytes: u64 = in_memory.map(|segment| segment.meta.size_bytes).sum();
+            assert!(bytes <= 5_000_000, "{bytes} bytes in memory");
+        }
+        assert!(world.tape().view().losses.iter().any(|loss| loss.reason.starts_with("disk: too slow")));
+        assert!(!world.errors.is_empty());
     });
 }
