@@ -176,6 +176,10 @@ impl Tape {
 
     /// Accepts a message into every buffer that wants it, and returns its append sequence.
     ///
+    /// An error always means that this message is not on the tape, so that logging it again never gives it twice. That also holds
+    /// for an error that an earlier message met on its way to the disk: it is told once, here or by [`Self::flush`], and the next
+    /// call works again. What was lost of the earlier ones is in the losses.
+    ///
     /// # Errors
     /// `Invalid` for a time before 1970 or a message above [`MESSAGE_LIMIT`]; what an earlier write met; `Unavailable` once closed.
     pub fn append(&self, channel: &Channel, payload: Payload<'_>, times: Times) -> Result<u64> {
@@ -250,6 +254,11 @@ impl Tape {
     /// Makes everything accepted so far part of a segment, without waiting for the disk to be in sync.
     pub(crate) fn settle(&self, patience: Duration) {
         self.inner.settle(patience);
+    }
+
+    /// Makes everything accepted so far part of a segment, latched values too, so that a recording can be completed.
+    pub(crate) fn settle_all(&self, patience: Duration) -> bool {
+        self.inner.settle(patience) && self.inner.write_latched().is_ok()
     }
 }
 

@@ -1,5 +1,7 @@
 //! A clock that stands still until somebody moves it.
 //!
+//! Where the tape itself waits, and has no threads, nobody else can move it: then each look at the wall clock lets time pass.
+//!
 //! **Invariant:** the monotonic time never goes back, except that it begins anew with the machine.
 
 use parking_lot::Mutex;
@@ -22,20 +24,27 @@ struct State {
     utc_ns: i64,
     monotonic_ns: i64,
     elapsed_ns: i64,
+    /// How much passes with each look at the wall clock, and how much of that is left until somebody waits in vain.
+    passing: Option<(i64, i64)>,
 }
 
 impl SimClock {
     /// Returns a clock that says `utc_ns` on a machine that was just switched on.
     pub fn new(utc_ns: i64) -> Self {
-        Self { state: Mutex::new(State { utc_ns, monotonic_ns: 3_000_000_000, elapsed_ns: 0 }) }
+        Self { state: Mutex::new(State { utc_ns, monotonic_ns: 3_000_000_000, elapsed_ns: 0, passing: None }) }
     }
 
     /// Lets time pass.
     pub fn advance(&self, ns: i64) {
-        let mut state = self.state.lock();
-        state.utc_ns += ns;
-        state.monotonic_ns += ns;
-        state.elapsed_ns += ns;
+        self.state.lock().advance(ns);
+    }
+
+    /// Lets `step_ns` pass with each look at the wall clock while `wait` runs, which fails after `limit_ns`.
+    pub fn pass_while<T>(&self, step_ns: i64, limit_ns: i64, wait: impl FnOnce() -> T) -> T {
+        self.state.lock().passing = Some((step_ns, limit_ns));
+        let waited = wait();
+        self.state.lock().passing = None;
+        waited
     }
 
     /// Sets the wall clock forward, or back.
@@ -57,9 +66,27 @@ impl SimClock {
     }
 }
 
+impl State {
+    fn advance(&mut self, ns: i64) {
+        self.utc_ns += ns;
+        self.monotonic_ns += ns;
+        self.elapsed_ns += ns;
+    }
+
+    /// Lets some time pass if the one who looks may be waiting for that.
+    fn looked_at(&mut self) {
+        let Some((step_ns, left_ns)) = self.passing else { return };
+        assert!(left_ns > 0, "the tape waits for something that does not come");
+        self.passing = Some((step_ns, left_ns - step_ns));
+        self.advance(step_ns);
+    }
+}
+
 impl Clock for SimClock {
     fn utc_ns(&self) -> i64 {
-        self.state.lock().utc_ns
+        let mut state = self.state.lock();
+        state.looked_at();
+        state.utc_ns
     }
 
     fn monotonic_ns(&self) -> i64 {

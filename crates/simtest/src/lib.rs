@@ -4,7 +4,8 @@
 //! disk a [`disk::SimDisk`] that loses what was not synced, and a [`world::World`] does with a tape what a robot does in a bad month
 //! and compares what can be read with what was accepted.
 //!
-//! **Invariant:** a run depends on its seed alone: no threads, no clock of the machine, no random numbers of the system.
+//! **Invariant:** a run depends on its seed alone: no thread but the one that watches for hangs, no clock of the machine, no
+//! random numbers of the system.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a message is in the model if and only if a tape accepted it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use recording::{Loss, TopicFilter};
@@ -36,7 +36,7 @@ const fn latched(topic: &'static str, publisher: &'static str, sizes: std::ops::
 }
 
 /// What the simulated robot publishes.
-pub const STREAMS: [Stream; 11] = [
+pub const STREAMS: [Stream; 12] = [
     stream("/imu", 10..80, false, 40),
     stream("/odom", 200..500, true, 20),
     stream("/log", 10..300, false, 10),
@@ -46,7 +46,8 @@ pub const STREAMS: [Stream; 11] = [
     stream("/camera/rear", 60_000..70_000, false, 4),
     latched("/state", "a", 5..300, 3),
     latched("/state", "b", 5..300, 2),
-    latched("/map", "", 1_000..120_000, 1),
+    latched("/map", "a", 1_000..120_000, 1),
+    latched("/map", "b", 1_000..120_000, 1),
     latched("/tf_static", "a", 0..0, 3),
 ];
 
@@ -140,15 +141,16 @@ impl Model {
         sent.log_time_ns + if correction.abs() < 50_000_000 { 0 } else { correction }
     }
 
-    /// Returns the last value of each publisher (and child frame) of latched topics as of a moment, by what it sets.
-    pub fn latched_as_of(&self, boot: u64, at_ns: i64, filter: &TopicFilter) -> BTreeMap<(&'static str, &'static str, &str), usize> {
+    /// Returns the messages with the last value of each publisher (and child frame) of latched topics as of a moment, among those
+    /// that are `known`.
+    pub fn latched_as_of(&self, boot: u64, at_ns: i64, filter: &TopicFilter, known: impl Fn(usize) -> bool) -> BTreeSet<usize> {
         let mut last = BTreeMap::new();
         for (index, sent) in self.sent.iter().enumerate() {
-            if sent.boot == boot && filter.matches(sent.topic) && self.corrected_ns(sent) <= at_ns {
+            if sent.boot == boot && filter.matches(sent.topic) && self.corrected_ns(sent) <= at_ns && known(index) {
                 last.extend(sent.slots.iter().map(|slot| ((sent.topic, sent.publisher, slot.as_str()), index)));
             }
         }
-        last
+        last.into_values().collect()
     }
 }
 

@@ -2,13 +2,40 @@
 //!
 //! `TAPELOOP_SEEDS=1,2,3` replays those; `TAPELOOP_SIM_RUNS=5000` runs that many instead of the few that fit into a build.
 //!
-//! **Invariant:** whatever fails while a seed runs, the seed is printed.
+//! **Invariant:** whatever fails or hangs while a seed runs, the seed is printed.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+/// A seed that takes longer hangs: most take less than a second.
+const HANGS_AFTER: Duration = Duration::from_secs(300);
 
 /// Runs a scenario with each seed.
 pub fn each(runs: u64, mut scenario: impl FnMut(u64)) {
+    let (begun, seeds) = sync_channel(1);
+    let watch = thread::Builder::new().name("watch-seeds".to_owned()).spawn(move || watch(&seeds)).expect("a thread can be started");
     for seed in chosen(runs) {
         let _told = Told(seed);
+        begun.send(seed).expect("it listens until the end");
         scenario(seed);
+    }
+    drop(begun);
+    watch.join().expect("it does nothing that can fail");
+}
+
+/// Ends the process when a seed hangs, as nothing else can.
+fn watch(seeds: &Receiver<u64>) {
+    let mut running: Option<u64> = None;
+    loop {
+        match (seeds.recv_timeout(HANGS_AFTER), running) {
+            (Ok(seed), _) => running = Some(seed),
+            (Err(RecvTimeoutError::Timeout), Some(seed)) => {
+                eprintln!("\nit hangs with seed {seed}: TAPELOOP_SEEDS={seed} replays it, TAPELOOP_SIM_TRACE=1 tells what it does\n");
+                std::process::abort();
+            }
+            (Err(_), _) => return,
+        }
     }
 }
 

@@ -31,6 +31,10 @@ pub const TURN_NS: i64 = 100_000_000;
 pub const SECOND_NS: i64 = 1_000_000_000;
 /// After this time an accepted message is on the disk.
 const PROMISE_NS: i64 = SECOND_NS;
+/// How much time passes with each look at the clock of a tape that is being closed.
+const CLOSE_STEP_NS: i64 = 2_000_000;
+/// How much longer than its last window a tape may take to close.
+const CLOSES_WITHIN_NS: i64 = 30 * SECOND_NS;
 /// The name of the simulated robot.
 pub const DEVICE: &str = "rover";
 
@@ -314,14 +318,20 @@ impl World {
     pub fn close(&mut self, leave: Leave) {
         self.tell(|| format!("close, {leave:?}"));
         let tape = self.tape.take().expect("the tape is open");
-        match tape.close(leave) {
+        // Closing may wait for the end of a window, and without threads the tape alone looks at the clock.
+        let last_ns = self.kept.iter().filter_map(|kept| kept.end_ns).max().unwrap_or(0);
+        let limit_ns = (last_ns - self.clock.utc_ns()).max(0) + CLOSES_WITHIN_NS;
+        let closed = match leave {
+            Leave::Wait => self.clock.pass_while(CLOSE_STEP_NS, limit_ns, || tape.close(leave)),
+            Leave::CutShort | Leave::Resume => tape.close(leave),
+        };
+        match closed {
             Ok(()) => {
                 self.watch();
                 self.promise(|_| true);
             }
             Err(error) => self.note_error("close", &error),
         }
-        // Closing may have waited for the end of a window.
         match leave {
             Leave::Wait => self.cut_unfinished(|end_ns, _| end_ns.is_none()),
             Leave::CutShort => self.cut_unfinished(|end_ns, now_ns| end_ns.is_none_or(|end_ns| end_ns > now_ns)),

@@ -56,7 +56,7 @@ class LoggingHandler(logging.Handler):
 
     Example:
         >>> import logging
-        >>> logging.getLogger().addHandler(LoggingHandler(topic="/log"))  # doctest: +SKIP
+        >>> logging.getLogger("robot").addHandler(LoggingHandler(rec, topic="/log"))
     """
 
     lost: int

@@ -175,7 +175,8 @@ class Recorder:
         Raises:
             InvalidError: The value cannot be logged; the message names the place in it. Or a time is before 1970.
             UnavailableError: An earlier message could not be written (a full disk, a queue that stayed full), the agent
-                went away, or the recorder is closed.
+                went away, or the recorder is closed. This message was not taken then: it can be logged again, and
+                never comes twice. The error of an earlier message is raised once.
             ConflictError: The recorder was opened before this process was forked.
         """
     def topic(
@@ -235,7 +236,9 @@ class Recorder:
             UnavailableError: The budget of kept bytes is used up, or the recorder is closed.
 
         Example:
-            >>> rec.save(before="30 s", after="10 s", topics=["/camera/**"], why="missed stop sign")  # doctest: +SKIP
+            >>> clip = rec.save(before="30 s", topics=["/camera/**"], why="missed stop sign")
+            >>> clip.why
+            'missed stop sign'
         """
     def keep(
         self,
@@ -261,8 +264,10 @@ class Recorder:
             ConflictError: Something is being kept under that name.
 
         Example:
-            >>> with rec.keep("run-12", before="10 s") as clip:  # doctest: +SKIP
-            ...     drive()
+            >>> with rec.keep("run-12", before="10 s") as clip:
+            ...     rec.log("/imu", {"ax": 0.1})
+            >>> clip.name
+            'run-12'
         """
     def recording(self, id: str) -> Clip:
         """Returns the recording with this id.
@@ -802,8 +807,8 @@ def recorder(
         UnavailableError: No agent answers at the socket.
 
     Example:
-        >>> rec = recorder("rover-7", data="tape", keep="10 min")  # doctest: +SKIP
-        >>> rec.log("/imu", {"ax": 0.1, "ay": 0.0})  # doctest: +SKIP
+        >>> with recorder("rover-7", data="tape", keep="10 min") as rec:
+        ...     rec.log("/imu", {"ax": 0.1, "ay": 0.0})
     """
 
 def open(path: _Path) -> Recording:

@@ -28,7 +28,7 @@ enum Wish {
 }
 
 fn main() -> ExitCode {
-    let options = match parse(std::env::args_os().skip(1)) {
+    let options = match parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
         Ok(Wish::Run(options)) => options,
         Ok(Wish::Print(text)) => {
             print!("{text}");
@@ -48,10 +48,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+/// An option wins over a variable, and that over the configuration.
+fn parse(arguments: impl IntoIterator<Item = OsString>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Wish, String> {
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     let text = |value: OsString| value.into_string().map_err(|value| format!("not text: {}", value.to_string_lossy()));
     let mut options = AgentOptions {
+        socket: variable("TAPELOOP_SOCKET").map(PathBuf::from),
         http: variable("TAPELOOP_HTTP").map(text).transpose()?,
         group: variable("TAPELOOP_GROUP").map(text).transpose()?,
         ..AgentOptions::default()
@@ -80,5 +82,30 @@ fn split(argument: &OsString) -> (String, Option<OsString>) {
     match argument.to_str().filter(|text| text.starts_with("--")).and_then(|text| text.split_once('=')) {
         Some((name, value)) => (name.to_owned(), Some(OsString::from(value))),
         None => (argument.to_string_lossy().into_owned(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str], variables: &[(&str, &str)]) -> AgentOptions {
+        let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        match parse(arguments.iter().map(OsString::from), variable) {
+            Ok(Wish::Run(options)) => *options,
+            Ok(Wish::Print(text)) => panic!("{text}"),
+            Err(message) => panic!("{message}"),
+        }
+    }
+
+    #[test]
+    fn an_option_wins_over_a_variable_and_that_over_the_configuration() {
+        let variables = [("TAPELOOP_SOCKET", "/env.sock"), ("TAPELOOP_HTTP", "off"), ("TAPELOOP_GROUP", "")];
+        let options = parsed(&["robot.toml"], &variables);
+        // What is `None` here is taken from the configuration.
+        assert_eq!((options.socket, options.http, options.group), (Some("/env.sock".into()), Some("off".into()), None));
+        let options = parsed(&["--socket", "/option.sock", "--http=[::1]:1"], &variables);
+        assert_eq!((options.socket, options.http), (Some("/option.sock".into()), Some("[::1]:1".into())));
+        assert_eq!(parsed(&[], &[]).socket, None);
     }
 }

@@ -21,6 +21,8 @@ use crate::tape::segment::SegmentMeta;
 
 /// How often a recording that waits for its last segments is looked at.
 const LOOK_NS: i64 = 300_000_000;
+/// How long completing waits for what was accepted to reach its segments; a recorder that is further behind completes later.
+const COMPLETE_PATIENCE: Duration = Duration::from_secs(1);
 /// How many recordings may be unfinished at a time.
 const ACTIVE_LIMIT: usize = 1_000;
 /// How much of a segment is read at a time to hash it.
@@ -256,12 +258,10 @@ impl Captures {
             manifest.segments.iter().map(|segment| segment.key.clone()).filter(|key| !state.named.contains_key(key)).collect()
         };
         let view = tape.view();
+        // The tape knows best when those go that it has, also those in memory that were written to a file.
         let on_tape = |key: &str| {
-            view.buffers
-                .iter()
-                .flat_map(|buffer| &buffer.segments)
-                .chain(&view.latched)
-                .any(|s| &*s.meta.key == key && s.meta.ram.is_none())
+            let mut known = view.buffers.iter().flat_map(|buffer| &buffer.segments).chain(&view.latched);
+            known.any(|segment| &*segment.meta.key == key)
         };
         for key in orphans.iter().filter(|key| !on_tape(key)) {
             let _ = self.disk.remove(&self.root.join(key));
@@ -335,6 +335,9 @@ impl Captures {
             due
         };
         self.write_wanted_ram(tape);
+        if due.is_empty() || !(tape.settle_all(COMPLETE_PATIENCE) || closing) {
+            return;
+        }
         for (manifest, filter, cut_short) in due {
             if let Err(error) = self.complete(tape, manifest, &filter, cut_short) {
                 tape.report_event("capture_failed", &error.to_string(), serde_json::Value::Null);
@@ -378,7 +381,9 @@ impl Captures {
         }
         manifest.state = if cut_short { State::CutShort } else { State::Complete };
         if cut_short {
-            let (start_ns, end_ns) = (Some(manifest.span.end_ns), manifest.asked.end_ns);
+            // Of what had an open end, nobody knows how long it was to go on.
+            let start_ns = Some(manifest.span.end_ns);
+            let end_ns = manifest.asked.end_ns.filter(|end_ns| *end_ns > manifest.span.end_ns);
             let reason = "cut short: the recorder stopped before the end".to_owned();
             manifest.missing.push(Loss { topic: None, start_ns, end_ns, messages: None, bytes: None, reason });
         }
@@ -395,11 +400,12 @@ impl Captures {
         Ok(())
     }
 
-    /// Makes a segment durable, and returns its hash and size.
+    /// Makes a segment durable, its name too, and returns its hash and size.
     fn hash(&self, key: &str) -> Result<(String, u64)> {
         let path = self.root.join(key);
         let hash = || -> io::Result<(String, u64)> {
             self.disk.open_append(&path)?.syncer()?.sync()?;
+            self.disk.sync_folder(path.parent().expect("a key has a folder"))?;
             let file = self.disk.open_read(&path)?;
             let mut hasher = blake3::Hasher::new();
             let mut step = vec![0; HASH_STEP];

@@ -1,6 +1,7 @@
 //! Which segments a capture names, and what it misses: a decision, without doing it.
 //!
-//! For each topic and moment it takes the first listed buffer that still has it.
+//! For each topic and moment it takes the first listed buffer that still has it. Where a buffer has only some of a topic, because
+//! the rest was evicted, was lost, or was in the memory of a recorder that has ended, it takes that, and what the next ones have.
 //!
 //! **Invariant:** whatever of the span is not in the plan is in `missing`, with a reason.
 
@@ -11,12 +12,14 @@ use std::sync::atomic::Ordering;
 use recording::manifest::{Kept, Manifest, SegmentRef, Selection};
 use recording::{Loss, Span, TopicFilter, time};
 
-use crate::config::LATCHED_BUFFER;
+use crate::config::{LATCHED_BUFFER, Place};
 use crate::tape::segment::SegmentMeta;
 use crate::tape::{BufferView, SegmentView, View};
 
 /// How many missing stretches a report lists.
 const MISSING_LIMIT: usize = 1_000;
+/// How many stretches of a topic are looked at one by one in which something was lost.
+const DOUBTS_LIMIT: usize = 100;
 /// Silence between two openings of the tape that is not worth a word.
 const GAP_NS: i64 = 200_000_000;
 
@@ -36,8 +39,10 @@ pub(crate) fn plan(view: &View, span: Span, open_ended: bool, filter: &TopicFilt
     let mut plan = Plan::default();
     let mut spans: BTreeMap<(usize, i64, i64), Vec<String>> = BTreeMap::new();
     let mut named: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let losses = losses_in(view, span);
     for topic in topics_in(view, span) {
-        let mut rest = span;
+        let doubtful = doubtful_spans(&losses, &topic);
+        let mut rest = vec![span];
         for (at, buffer) in view.buffers.iter().enumerate() {
             let always = buffer.config.as_ref().is_some_and(|config| config.always);
             if !filter.matches(&topic) && !always {
@@ -45,20 +50,26 @@ pub(crate) fn plan(view: &View, span: Span, open_ended: bool, filter: &TopicFilt
             }
             let holding = || buffer.segments.iter().enumerate().filter(|(_, segment)| segment.meta.holds(&topic));
             let Some(oldest_ns) = holding().map(|(_, segment)| segment.first_ns()).min() else { continue };
-            let Some(part) = rest.intersect(Span::new(oldest_ns, i64::MAX)) else { continue };
-            let touching: Vec<usize> = holding().filter(|(_, segment)| segment.touches(part)).map(|(i, _)| i).collect();
-            if !touching.is_empty() {
+            for part in rest.iter().filter_map(|rest| rest.intersect(Span::new(oldest_ns, i64::MAX))) {
+                let touching: Vec<usize> = holding().filter(|(_, segment)| segment.touches(part)).map(|(i, _)| i).collect();
+                if touching.is_empty() {
+                    continue;
+                }
                 spans.entry((at, part.start_ns, part.end_ns)).or_default().push(topic.to_string());
-                plan.kept.entry(topic.to_string()).or_default().push(buffer.name.to_string());
+                let kept = plan.kept.entry(topic.to_string()).or_default();
+                if kept.last().is_none_or(|last| **last != *buffer.name) {
+                    kept.push(buffer.name.to_string());
+                }
                 plan.note_filtered(buffer, &topic, part);
                 named.extend(touching.into_iter().map(|i| (at, i)));
             }
-            rest = Span::new(rest.start_ns, rest.end_ns.min(oldest_ns));
-            if rest.start_ns >= rest.end_ns {
+            let whole = Span::new(whole_from_ns(view, buffer, &topic, oldest_ns), i64::MAX);
+            rest = rest.into_iter().flat_map(|rest| not_whole(rest, whole, &doubtful)).collect();
+            if rest.is_empty() {
                 break;
             }
         }
-        plan.note_expired(view, &topic, rest);
+        rest.into_iter().for_each(|rest| plan.note_expired(view, &topic, filter, rest));
     }
     for ((at, start_ns, end_ns), topics) in spans {
         let spans = vec![Span::new(start_ns, end_ns)];
@@ -71,15 +82,74 @@ pub(crate) fn plan(view: &View, span: Span, open_ended: bool, filter: &TopicFilt
     plan.segments.sort_by(|a, b| (!a.latched, a.start_ns, &a.key).cmp(&(!b.latched, b.start_ns, &b.key)));
     plan.note_absent(view, filter);
     plan.note_gaps(view, span);
-    plan.note_losses(view, span, filter);
+    plan.note_losses(&losses, filter);
     plan.missing.truncate(MISSING_LIMIT);
     plan
 }
 
-/// Returns the topics of the segments that touch a span.
+/// Returns the losses that touch a span.
+fn losses_in(view: &View, span: Span) -> Vec<&Loss> {
+    let inside = |loss: &&Loss| span.touches(loss.start_ns.unwrap_or(i64::MIN), loss.end_ns.unwrap_or(i64::MAX));
+    view.losses.iter().filter(inside).collect()
+}
+
+/// Returns when some buffer lost messages of a topic, which another one may have.
+fn doubtful_spans(losses: &[&Loss], topic: &str) -> Vec<Span> {
+    let of_topic = losses.iter().filter(|loss| loss.topic.as_deref().is_none_or(|name| name == topic));
+    let span = |loss: &&Loss| Span::new(loss.start_ns.unwrap_or(i64::MIN), loss.end_ns.unwrap_or(i64::MAX).saturating_add(1));
+    let mut spans: Vec<Span> = of_topic.map(span).collect();
+    spans.sort_unstable_by_key(|span| span.start_ns);
+    let mut merged: Vec<Span> = Vec::new();
+    for span in spans {
+        let many = merged.len() >= DOUBTS_LIMIT;
+        match merged.last_mut() {
+            Some(last) if span.start_ns <= last.end_ns || many => last.end_ns = last.end_ns.max(span.end_ns),
+            _ => merged.push(span),
+        }
+    }
+    merged
+}
+
+/// Returns what of a span a buffer may lack that has all of `whole` but for what was lost.
+fn not_whole(span: Span, whole: Span, doubtful: &[Span]) -> Vec<Span> {
+    let lost = span.intersect(whole).into_iter().flat_map(|whole| doubtful.iter().filter_map(move |doubt| doubt.intersect(whole)));
+    span.without(whole).into_iter().chain(lost).collect()
+}
+
+/// Returns from when on a buffer has all of a topic, the oldest segment of which begins at `oldest_ns`.
+fn whole_from_ns(view: &View, buffer: &BufferView, topic: &str, oldest_ns: i64) -> i64 {
+    let evicted_ns = buffer.gone_until_ns.get(topic).map(|gone_ns| gone_ns.saturating_add(1));
+    Some(oldest_ns).max(evicted_ns).max(forgotten_until_ns(view, buffer)).unwrap_or(oldest_ns)
+}
+
+/// Returns until when a buffer is forgotten that was in memory: of earlier openings, only what recordings named is there.
+fn forgotten_until_ns(view: &View, buffer: &BufferView) -> Option<i64> {
+    let earlier = |segment: &SegmentView| segment.meta.name.boot != view.boot;
+    let in_memory = buffer.config.as_ref().is_some_and(|config| config.place == Place::Ram)
+        || buffer.segments.iter().any(|segment| segment.meta.in_memory && earlier(segment));
+    let own = buffer.segments.iter().filter(|segment| !earlier(segment));
+    in_memory.then(|| own.map(SegmentView::first_ns).fold(view.opened_ns, i64::min))
+}
+
+/// Returns until when messages of a topic went from a buffer, and how to say so. `None` if nobody knows that it had any.
+fn went_until(view: &View, buffer: &BufferView, topic: &str, rest: Span) -> Option<(i64, &'static str)> {
+    let holding = || buffer.segments.iter().filter(|segment| segment.meta.holds(topic));
+    let evicted = buffer.gone_until_ns.get(topic).map(|gone_ns| (gone_ns.saturating_add(1), "goes back to"));
+    // What an earlier opening had in memory is gone, if there was one.
+    let ran = |until_ns: &i64| view.last_before(view.boot).is_some_and(|last_ns| last_ns.min(*until_ns) > rest.start_ns);
+    let had_any = evicted.is_some() || holding().next().is_some();
+    let forgotten = forgotten_until_ns(view, buffer).filter(ran).filter(|_| had_any);
+    let forgotten = forgotten.map(|until_ns| (until_ns, "is in memory and goes back to"));
+    // One that has it from earlier openings, and nothing of it went, has all there was.
+    let all = || holding().any(|segment| segment.meta.name.boot != view.boot).then_some((i64::MIN, ""));
+    evicted.max(forgotten).or_else(all)
+}
+
+/// Returns the topics of the segments that touch a span, and of those that did before they were evicted.
 fn topics_in(view: &View, span: Span) -> BTreeSet<Arc<str>> {
     let mut seen: BTreeSet<*const Arc<str>> = BTreeSet::new();
-    let mut topics = BTreeSet::new();
+    let gone = view.buffers.iter().flat_map(|buffer| &buffer.gone_until_ns).filter(|(_, until_ns)| **until_ns >= span.start_ns);
+    let mut topics: BTreeSet<Arc<str>> = gone.map(|(topic, _)| topic.clone()).collect();
     for segment in view.buffers.iter().flat_map(|buffer| &buffer.segments).filter(|segment| segment.touches(span)) {
         // Most segments share their set of topics with others.
         if seen.insert(segment.meta.topics.as_ptr()) {
@@ -148,8 +218,7 @@ impl Plan {
         let begun: Vec<&SegmentView> = view.latched.iter().filter(|segment| since(segment) <= start_ns).collect();
         let small = begun.iter().rev().find(|segment| !segment.meta.heavy);
         let large = begun.iter().enumerate().filter(|(i, segment)| {
-            let replaced =
-                |later: &&SegmentView| later.meta.topics == segment.meta.topics && later.meta.name.boot == segment.meta.name.boot;
+            let replaced = |later: &&SegmentView| later.meta.replaces(&segment.meta);
             segment.meta.heavy && !begun[i + 1..].iter().filter(|later| later.meta.heavy).any(replaced)
         });
         let mut topics = BTreeSet::new();
@@ -175,24 +244,15 @@ impl Plan {
         }
     }
 
-    /// Notes the part of a topic that is on no buffer any more.
-    fn note_expired(&mut self, view: &View, topic: &str, rest: Span) {
-        if rest.start_ns >= rest.end_ns {
-            return;
-        }
-        let holding = |buffer: &&BufferView| buffer.segments.iter().any(|segment| segment.meta.holds(topic));
-        for buffer in view.buffers.iter().filter(holding) {
-            let first = buffer.segments.iter().find(|segment| segment.meta.holds(topic));
-            let evicted = buffer.segments.first().is_some_and(|segment| segment.meta.name.number > 0);
-            // Older segments of light topics that lack this one say that it was silent then.
-            let silent = first.is_some_and(|first| {
-                !first.meta.heavy && buffer.segments.iter().any(|other| !other.meta.heavy && other.first_ns() < first.first_ns())
-            });
-            if evicted && !silent {
-                let reason = format!("expired: buffer '{}' goes back to {}", buffer.name, time::format_time(rest.end_ns));
-                self.miss(Some(topic), rest.start_ns, rest.end_ns, reason);
-                return;
-            }
+    /// Notes the part of a topic that no buffer has all of any more.
+    fn note_expired(&mut self, view: &View, topic: &str, filter: &TopicFilter, rest: Span) {
+        let wanted = |buffer: &&BufferView| filter.matches(topic) || buffer.config.as_ref().is_some_and(|config| config.always);
+        let went = view.buffers.iter().filter(wanted).filter_map(|buffer| Some((went_until(view, buffer, topic, rest)?, buffer)));
+        // The buffer that goes back furthest has what is younger.
+        let Some(((until_ns, why), buffer)) = went.min_by_key(|((until_ns, _), _)| *until_ns) else { return };
+        if let Some(gone) = rest.intersect(Span::new(i64::MIN, until_ns)) {
+            let reason = format!("expired: buffer '{}' {why} {}", buffer.name, time::format_time(gone.end_ns));
+            self.miss(Some(topic), gone.start_ns, gone.end_ns, reason);
         }
     }
 
@@ -247,10 +307,9 @@ impl Plan {
         }
     }
 
-    fn note_losses(&mut self, view: &View, span: Span, filter: &TopicFilter) {
-        let wanted = |loss: &&Loss| loss.topic.as_deref().is_none_or(|topic| filter.matches(topic));
-        let inside = |loss: &&Loss| span.touches(loss.start_ns.unwrap_or(i64::MIN), loss.end_ns.unwrap_or(i64::MAX));
-        self.missing.extend(view.losses.iter().filter(wanted).filter(inside).cloned());
+    fn note_losses(&mut self, losses: &[&Loss], filter: &TopicFilter) {
+        let wanted = |loss: &&&Loss| loss.topic.as_deref().is_none_or(|topic| filter.matches(topic));
+        self.missing.extend(losses.iter().filter(wanted).map(|loss| Loss::clone(loss)));
     }
 
     fn miss(&mut self, topic: Option<&str>, start_ns: i64, end_ns: i64, reason: String) {

@@ -73,8 +73,10 @@ mod tests {
             born_monotonic_ns: Some(0),
             file_clock: false,
             heavy,
+            in_memory: false,
             ram: None,
             latched_since_ns: None,
+            latched_channel: None,
             closed: true,
         })
     }

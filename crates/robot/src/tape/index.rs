@@ -24,6 +24,9 @@ pub(crate) const CLOCK_STEP_NS: i64 = 50_000_000;
 #[derive(Default)]
 pub(crate) struct Index {
     segments: BTreeMap<Arc<str>, BTreeMap<u64, Arc<SegmentMeta>>>,
+    /// Of each buffer and topic, the segment that has gone and ended last: what is older is not all there, even where some of it
+    /// is because a recording names it.
+    gone: BTreeMap<Arc<str>, HashMap<Arc<str>, Arc<SegmentMeta>>>,
     /// UTC minus monotonic time of each boot, with the monotonic time from which on that is known.
     boot_offsets: HashMap<u64, (i64, i64)>,
     losses: VecDeque<Loss>,
@@ -48,6 +51,8 @@ enum Line {
     Set(u64, Vec<String>),
     Segment(SegmentLine),
     Gone(String),
+    /// A segment that has gone, in a file that was written anew since.
+    Went(SegmentLine),
     Loss(Loss),
 }
 
@@ -66,13 +71,18 @@ struct SegmentLine {
     #[serde(default)]
     heavy: bool,
     #[serde(default)]
+    in_memory: bool,
+    #[serde(default)]
     latched_since_ns: Option<i64>,
+    #[serde(default)]
+    latched_channel: Option<u16>,
 }
 
 /// What an index file said.
 #[derive(Default)]
 pub(crate) struct Loaded {
     pub(crate) segments: HashMap<String, SegmentMeta>,
+    pub(crate) gone: Vec<SegmentMeta>,
     pub(crate) losses: VecDeque<Loss>,
 }
 
@@ -88,14 +98,10 @@ impl Index {
                     by_id.insert(id, sets.intern(names.iter().map(|name| Arc::from(name.as_str())).collect()));
                 }
                 Line::Segment(line) => {
-                    let name = line.key.rsplit('/').next().and_then(SegmentName::parse);
-                    if let (Some(topics), Some(name)) = (by_id.get(&line.set), name) {
-                        loaded.segments.insert(line.key.clone(), line.into_meta(name, topics.clone()));
-                    }
+                    loaded.segments.extend(line.into_meta(&by_id).map(|meta| (meta.key.to_string(), meta)));
                 }
-                Line::Gone(key) => {
-                    loaded.segments.remove(&key);
-                }
+                Line::Went(line) => loaded.gone.extend(line.into_meta(&by_id)),
+                Line::Gone(key) => loaded.gone.extend(loaded.segments.remove(&key)),
                 Line::Loss(loss) => remember(&mut loaded.losses, loss),
             }
         }
@@ -108,7 +114,10 @@ impl Index {
         let mut text = Vec::new();
         let mut lines = 0;
         for meta in self.segments.values().flat_map(BTreeMap::values) {
-            lines += push_segment(&mut text, &mut sets, meta);
+            lines += push_segment(&mut text, &mut sets, meta, Line::Segment);
+        }
+        for meta in self.gone_from_disk().values() {
+            lines += push_segment(&mut text, &mut sets, meta, Line::Went);
         }
         for loss in &self.losses {
             push_line(&mut text, &Line::Loss(loss.clone()));
@@ -128,7 +137,7 @@ impl Index {
         }
         let Some(file) = &mut self.file else { return };
         let mut text = Vec::new();
-        file.lines += push_segment(&mut text, &mut file.sets, &meta);
+        file.lines += push_segment(&mut text, &mut file.sets, &meta, Line::Segment);
         let _ = file.file.append(&[&text]);
     }
 
@@ -145,16 +154,41 @@ impl Index {
     }
 
     /// Removes a segment.
-    pub(crate) fn remove(&mut self, meta: &SegmentMeta) {
+    pub(crate) fn remove(&mut self, meta: &Arc<SegmentMeta>) {
         if let Some(segments) = self.segments.get_mut(meta.name.buffer.as_str()) {
             segments.remove(&meta.name.number);
         }
+        self.note_gone(meta);
         if let Some(file) = self.file.as_mut().filter(|_| meta.ram.is_none()) {
             let mut text = Vec::new();
             push_line(&mut text, &Line::Gone(meta.key.to_string()));
             file.lines += 1;
             let _ = file.file.append(&[&text]);
         }
+    }
+
+    /// Takes note that a segment is on the tape no more.
+    pub(crate) fn note_gone(&mut self, meta: &Arc<SegmentMeta>) {
+        if meta.latched_since_ns.is_some() || meta.start_ns > meta.end_ns {
+            return;
+        }
+        let end_ns = |meta: &SegmentMeta| meta.end_ns.saturating_add(self.correction_ns(meta));
+        let known = self.gone.get(meta.name.buffer.as_str());
+        let older = |topic: &Arc<str>| known.and_then(|known| known.get(topic)).is_none_or(|known| end_ns(known) < end_ns(meta));
+        let topics: Vec<Arc<str>> = meta.topics.iter().filter(|topic| older(topic)).cloned().collect();
+        let gone = self.gone.entry(meta.name.buffer.as_str().into()).or_default();
+        gone.extend(topics.into_iter().map(|topic| (topic, meta.clone())));
+    }
+
+    /// Returns until when topics of a buffer are not all there, because segments have gone; corrected.
+    pub(crate) fn gone_until(&self, buffer: &str) -> HashMap<Arc<str>, i64> {
+        let gone = self.gone.get(buffer).into_iter().flatten();
+        gone.map(|(topic, meta)| (topic.clone(), meta.end_ns.saturating_add(self.correction_ns(meta)))).collect()
+    }
+
+    /// Returns what is remembered of segments that have gone from the disk, by key.
+    fn gone_from_disk(&self) -> BTreeMap<&str, &Arc<SegmentMeta>> {
+        self.gone.values().flat_map(HashMap::values).filter(|meta| meta.ram.is_none()).map(|meta| (&*meta.key, meta)).collect()
     }
 
     /// Remembers a loss, unless it is known.
@@ -189,7 +223,9 @@ impl Index {
 
     /// Returns the path of a file that has grown to more than twice what it needs.
     pub(crate) fn needs_saving(&self) -> Option<PathBuf> {
-        let needed = self.segments.values().map(BTreeMap::len).sum::<usize>() + self.losses.len();
+        let needed = self.segments.values().map(BTreeMap::len).sum::<usize>()
+            + self.losses.len()
+            + self.gone.values().map(HashMap::len).sum::<usize>();
         self.file.as_ref().filter(|file| file.lines > 2 * needed + 10_000).map(|file| file.path.clone())
     }
 
@@ -272,7 +308,7 @@ fn checksum(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(digest.as_bytes()[..4].try_into().expect("a digest has 32 bytes"))
 }
 
-fn push_segment(text: &mut Vec<u8>, sets: &mut Written, meta: &SegmentMeta) -> usize {
+fn push_segment(text: &mut Vec<u8>, sets: &mut Written, meta: &SegmentMeta, line: fn(SegmentLine) -> Line) -> usize {
     let next = sets.len() as u64;
     let (_, set) = sets.entry(meta.topics.as_ptr().addr()).or_insert_with(|| {
         push_line(text, &Line::Set(next, meta.topics.iter().map(ToString::to_string).collect()));
@@ -281,7 +317,7 @@ fn push_segment(text: &mut Vec<u8>, sets: &mut Written, meta: &SegmentMeta) -> u
     let set = *set;
     push_line(
         text,
-        &Line::Segment(SegmentLine {
+        &line(SegmentLine {
             key: meta.key.to_string(),
             set,
             start_ns: meta.start_ns,
@@ -291,18 +327,21 @@ fn push_segment(text: &mut Vec<u8>, sets: &mut Written, meta: &SegmentMeta) -> u
             born_monotonic_ns: meta.born_monotonic_ns,
             file_clock: meta.file_clock,
             heavy: meta.heavy,
+            in_memory: meta.in_memory,
             latched_since_ns: meta.latched_since_ns,
+            latched_channel: meta.latched_channel,
         }),
     );
     1 + usize::from(set == next)
 }
 
 impl SegmentLine {
-    fn into_meta(self, name: SegmentName, topics: TopicSet) -> SegmentMeta {
-        SegmentMeta {
+    fn into_meta(self, sets: &HashMap<u64, TopicSet>) -> Option<SegmentMeta> {
+        let name = self.key.rsplit('/').next().and_then(SegmentName::parse)?;
+        Some(SegmentMeta {
+            topics: sets.get(&self.set)?.clone(),
             key: self.key.into(),
             name: Arc::new(name),
-            topics,
             start_ns: self.start_ns,
             end_ns: self.end_ns,
             size_bytes: self.size_bytes,
@@ -310,9 +349,11 @@ impl SegmentLine {
             born_monotonic_ns: self.born_monotonic_ns,
             file_clock: self.file_clock,
             heavy: self.heavy,
+            in_memory: self.in_memory,
             ram: None,
             latched_since_ns: self.latched_since_ns,
+            latched_channel: self.latched_channel,
             closed: true,
-        }
+        })
     }
 }

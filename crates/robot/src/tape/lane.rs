@@ -78,6 +78,7 @@ pub(crate) struct Birth<'a> {
     pub(crate) kernel_boot: &'a str,
     pub(crate) config_hash: &'a str,
     pub(crate) latched_since_ns: Option<i64>,
+    pub(crate) latched_channel: Option<u16>,
 }
 
 impl ClassCell {
@@ -133,8 +134,10 @@ impl OpenSegment {
             born_monotonic_ns: Some(birth.monotonic_ns),
             file_clock: birth.file_clock,
             heavy: birth.heavy,
+            in_memory: birth.in_ram,
             ram: birth.in_ram.then(Arc::default),
             latched_since_ns: birth.latched_since_ns,
+            latched_channel: birth.latched_channel,
             closed: false,
         };
         let mut segment = Self {
@@ -184,29 +187,30 @@ impl OpenSegment {
 
     /// Appends bytes and a chunk to the file or to RAM; on failure the file is cut back to what it had.
     fn append(&mut self, bytes: &[&[u8]], chunk: Option<&Arc<EncodedChunk>>) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            let mut parts = bytes.to_vec();
+            if let Some(chunk) = chunk {
+                parts.extend(chunk.parts());
+            }
+            if let Err(error) = file.append(&parts) {
+                // If even this fails, the torn end is found and cut when the tape is opened again.
+                let _ = file.truncate(self.on_disk_bytes);
+                return Err(error);
+            }
+            self.on_disk_bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        }
         if let Some(ram) = &self.meta.ram {
             let mut pieces = ram.pieces.lock();
             pieces.extend(bytes.iter().filter(|bytes| !bytes.is_empty()).map(|bytes| Piece::Bytes((*bytes).into())));
             pieces.extend(chunk.cloned().map(Piece::Chunk));
         }
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let mut parts = bytes.to_vec();
-        if let Some(chunk) = chunk {
-            parts.extend(chunk.parts());
-        }
-        if let Err(error) = file.append(&parts) {
-            // If even this fails, the torn end is found and cut when the tape is opened again.
-            let _ = file.truncate(self.on_disk_bytes);
-            return Err(error);
-        }
-        self.on_disk_bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
         Ok(())
     }
 
     /// From now on writes a RAM segment to its file as well, beginning with what it has.
     pub(crate) fn write_through(&mut self, disk: &dyn Disk) -> io::Result<()> {
         let Some(ram) = self.meta.ram.clone().filter(|_| self.file.is_none()) else { return Ok(()) };
-        let mut file = disk.create(&self.path)?;
+        let mut file = create_again(disk, &self.path)?;
         for piece in ram.pieces.lock().iter() {
             piece.append_to(&mut *file)?;
         }
@@ -283,9 +287,13 @@ impl Birth<'_> {
             ("config_hash".to_owned(), self.config_hash.to_owned()),
             ("heavy".to_owned(), self.heavy.to_string()),
         ]);
+        if self.in_ram {
+            map.insert("in_memory".to_owned(), "true".to_owned());
+        }
         if let Some(since_ns) = self.latched_since_ns {
             map.insert("latched".to_owned(), "true".to_owned());
             map.insert("latched_since_ns".to_owned(), since_ns.to_string());
+            map.extend(self.latched_channel.map(|id| ("latched_channel".to_owned(), id.to_string())));
         }
         map
     }
@@ -303,14 +311,7 @@ impl Piece {
 
 /// Writes a closed RAM segment to its file, unless another thread has.
 pub(crate) fn write_ram_segment(disk: &dyn Disk, path: &std::path::Path, ram: &RamSegment) -> io::Result<()> {
-    let mut file = match disk.create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // What an earlier, failed try left.
-            disk.remove(path)?;
-            disk.create(path)?
-        }
-        file => file?,
-    };
+    let mut file = create_again(disk, path)?;
     let pieces = ram.pieces.lock().clone();
     for piece in &pieces {
         piece.append_to(&mut *file)?;
@@ -319,4 +320,15 @@ pub(crate) fn write_ram_segment(disk: &dyn Disk, path: &std::path::Path, ram: &R
     disk.sync_folder(path.parent().expect("a key has a folder"))?;
     ram.written.store(true, Ordering::Release);
     Ok(())
+}
+
+/// Creates a file, in the place of what an earlier, failed try left.
+fn create_again(disk: &dyn Disk, path: &std::path::Path) -> io::Result<Box<dyn DiskFile>> {
+    match disk.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk.remove(path)?;
+            disk.create(path)
+        }
+        file => file,
+    }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use recording::key::SegmentName;
 use recording::mcap::chunk::{ChunkBuilder, Compression, LARGE_PAYLOAD};
+use recording::time;
 use serde::Deserialize;
 
 use super::channel::{Channel, Payload, Stamp};
@@ -24,6 +25,9 @@ use crate::config::LATCHED_BUFFER;
 const VALUE_LIMIT: usize = 10_000;
 /// How many bytes of latched values are held in memory.
 const BYTES_LIMIT: usize = 512 << 20;
+
+/// How long a latched segment stays at least after it was replaced: there may be messages from before in no segment yet.
+const SUPERSEDED_NS: i64 = 60 * time::SECOND_NS;
 
 /// Which value replaces which: topic, publisher, and for transforms the child frame.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +120,16 @@ impl Latched {
         values.dedup_by_key(|value| value.stamp.sequence);
         values
     }
+
+    /// Takes values back that could not be written.
+    fn put_back(&mut self, values: Vec<Arc<Value>>, large: bool) {
+        if large {
+            self.large.extend(values);
+        } else {
+            self.small_changed = true;
+            self.replaced.extend(values);
+        }
+    }
 }
 
 /// Returns one entry per child frame of a transform message, or one without a frame.
@@ -153,6 +167,7 @@ impl Inner {
         if small {
             segments.push(latched.take_small());
         }
+        let mut outcome = Ok(());
         for values in segments {
             let large = values.iter().any(|value| value.data.len() >= LARGE_PAYLOAD);
             let since_ns = if large {
@@ -160,23 +175,19 @@ impl Inner {
             } else {
                 latched.last_written_ns.unwrap_or_else(|| values[0].stamp.log_time_ns.min(self.opened_ns))
             };
-            if !large {
-                latched.last_written_ns = Some(self.clock.utc_ns());
-            }
             let number = latched.next_number;
             latched.next_number += 1;
-            if let Err(error) = self.write_latched_segment(number, since_ns, &values) {
+            match self.write_latched_segment(number, since_ns, &values) {
+                Ok(()) if large => {}
+                Ok(()) => latched.last_written_ns = Some(self.clock.utc_ns()),
                 // The next pass tries again.
-                if large {
-                    latched.large.extend(values);
-                } else {
-                    latched.small_changed = true;
-                    latched.replaced.extend(values);
+                Err(error) => {
+                    latched.put_back(values, large);
+                    outcome = Err(error);
                 }
-                return Err(error);
             }
         }
-        Ok(())
+        outcome
     }
 
     fn write_latched_segment(&self, number: u64, since_ns: i64, values: &[Arc<Value>]) -> io::Result<()> {
@@ -192,13 +203,18 @@ impl Inner {
         }
         let first_sequence = values.first().map_or(0, |value| value.stamp.sequence);
         let last_sequence = values.last().map_or(0, |value| value.stamp.sequence);
+        let alone = values.first().filter(|value| value.data.len() >= LARGE_PAYLOAD).map(|value| value.channel_id);
+        let mut channels: Vec<u16> = values.iter().map(|value| value.channel_id).collect();
+        channels.sort_unstable();
+        channels.dedup();
+        let definitions = self.definitions(channels.into_iter());
         let mut segment = OpenSegment::begin(Birth {
             disk: &*self.disk,
             root: &self.root,
             device: &self.device,
             name: SegmentName { host: self.host.clone(), boot: self.boot, buffer: LATCHED_BUFFER.to_owned(), number },
             in_ram: false,
-            heavy: values.iter().any(|value| value.data.len() >= LARGE_PAYLOAD),
+            heavy: alone.is_some(),
             utc_ns: self.clock.utc_ns(),
             monotonic_ns: self.clock.monotonic_ns(),
             file_clock: self.clock.is_file(),
@@ -206,9 +222,10 @@ impl Inner {
             kernel_boot: &self.kernel_boot,
             config_hash: &self.config.load().hash,
             latched_since_ns: Some(since_ns),
+            // Transforms replace each other frame by frame, never a whole message.
+            latched_channel: alone.filter(|_| !definitions.iter().any(|definition| definition.topic.name.ends_with("/tf_static"))),
         })?;
         let encoded = Arc::new(chunk.encode(Compression::Zstd(1)));
-        let definitions = self.definitions(encoded.counts.iter().map(|count| count.channel_id));
         segment.write(encoded, &definitions, last_sequence)?;
         segment.finish(self.clock.utc_ns(), self.clock.monotonic_ns(), &[])?;
         if let Some(syncer) = segment.unsynced()? {
@@ -228,9 +245,15 @@ impl Inner {
         if !self.upkeep.evicts() {
             return;
         }
+        let open_ns = self.buffers.load().iter().flat_map(|buffer| self.open_segments(buffer)).map(|meta| meta.start_ns).min();
         let gone: Vec<Arc<SegmentMeta>> = {
             let index = self.index.lock();
-            let oldest_ns = index.all().filter(|meta| meta.latched_since_ns.is_none()).map(|meta| meta.start_ns).min();
+            let closed_ns = index.all().filter(|meta| meta.latched_since_ns.is_none()).map(|meta| meta.start_ns);
+            let oldest_ns = closed_ns.chain(open_ns).chain([self.clock.utc_ns().saturating_sub(SUPERSEDED_NS)]).min();
+            // The values of an earlier opening hold until its end.
+            let end_of = |boot: u64| {
+                index.all().filter(|meta| meta.name.boot == boot && meta.latched_since_ns.is_none()).map(|meta| meta.end_ns).max()
+            };
             let small: Vec<&Arc<SegmentMeta>> = index.of(LATCHED_BUFFER).filter(|meta| !meta.heavy).collect();
             let large: Vec<&Arc<SegmentMeta>> = index.of(LATCHED_BUFFER).filter(|meta| meta.heavy).collect();
             let mut superseded: Vec<&Arc<SegmentMeta>> = Vec::new();
@@ -241,8 +264,9 @@ impl Inner {
                 }
             }
             for (i, meta) in large.iter().enumerate() {
-                let next = large[i + 1..].iter().find(|next| next.topics == meta.topics && next.name.boot == meta.name.boot);
-                let replaced = next.and_then(|next| next.latched_since_ns).or_else(|| (meta.name.boot != self.boot).then_some(meta.end_ns));
+                let next = large[i + 1..].iter().find(|next| next.replaces(meta));
+                let replaced =
+                    next.and_then(|next| next.latched_since_ns).or_else(|| end_of(meta.name.boot).filter(|_| meta.name.boot != self.boot));
                 if replaced.is_some_and(|until_ns| oldest_ns.is_some_and(|oldest_ns| until_ns < oldest_ns)) {
                     superseded.push(meta);
                 }

@@ -276,6 +276,9 @@ fn look(disk: &dyn Disk, root: &Path) -> Result<Found> {
         }
     }
     found.index.guess_clocks();
+    // A segment of which only the index knows went, too, though nobody could say so any more.
+    let gone = loaded.gone.into_iter().chain(loaded.segments.into_values());
+    gone.map(Arc::new).for_each(|meta| found.index.note_gone(&meta));
     found.date_losses();
     Ok(found)
 }

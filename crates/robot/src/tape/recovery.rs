@@ -96,8 +96,10 @@ fn lost_whole(scan: Scan, key: &str, name: SegmentName, size_bytes: u64, sets: &
         born_monotonic_ns: None,
         file_clock: false,
         heavy: false,
+        in_memory: false,
         ram: None,
         latched_since_ns: None,
+        latched_channel: None,
         closed: true,
     };
     Recovered { meta, losses: scan.losses, repaired: false, unrepaired: None }
@@ -130,8 +132,10 @@ fn meta_of(scan: &Scan, key: &str, name: SegmentName, size_bytes: u64, sets: &mu
         born_monotonic_ns: clock.map(|(_, monotonic_ns)| monotonic_ns),
         file_clock: said.get("clock").is_some_and(|clock| clock == "file"),
         heavy: said.get("heavy").is_some_and(|heavy| heavy == "true"),
+        in_memory: said.get("in_memory").is_some_and(|in_memory| in_memory == "true"),
         ram: None,
         latched_since_ns: number("latched_since_ns"),
+        latched_channel: said.get("latched_channel").and_then(|id| id.parse().ok()),
         closed: true,
     })
 }

@@ -37,10 +37,14 @@ pub struct SegmentMeta {
     pub file_clock: bool,
     /// Whether it holds one busy topic alone.
     pub heavy: bool,
+    /// Whether it was recorded into memory, so that others of its buffer went when their recorder ended.
+    pub in_memory: bool,
     /// Its bytes, if it is in RAM.
     pub ram: Option<Arc<RamSegment>>,
     /// Since when the latched values in it are the last ones; ns UTC.
     pub latched_since_ns: Option<Timestamp>,
+    /// The channel of the one large latched value in it, which the next one on that channel replaces.
+    pub latched_channel: Option<u16>,
     /// Whether it is closed.
     pub closed: bool,
 }
@@ -67,6 +71,11 @@ impl SegmentMeta {
     /// Returns the key of a segment that is born at `born_ns`.
     pub(crate) fn key(device: &str, born_ns: Timestamp, name: &SegmentName) -> Arc<str> {
         key::segment(device, born_ns, name).into()
+    }
+
+    /// Returns whether its one latched value takes the place of that in `older`.
+    pub(crate) fn replaces(&self, older: &SegmentMeta) -> bool {
+        self.name.boot == older.name.boot && self.latched_channel.is_some() && self.latched_channel == older.latched_channel
     }
 
     /// Returns whether it holds a topic.

@@ -242,6 +242,11 @@ impl Inner {
                     self.keeper.closed(&meta);
                     self.let_go(&meta);
                 }
+                // All of it is still in memory: it is written anew.
+                Err(error) if meta.ram.is_some() => {
+                    meta.ram.iter().for_each(|ram| ram.filed.store(false, Ordering::Release));
+                    outcome = Err(error);
+                }
                 Err(error) => {
                     self.losses.add(unsynced_loss(&meta, &error));
                     self.keeper.closed(&meta);
@@ -453,13 +458,25 @@ impl Inner {
         let utc_ns = self.clock.utc_ns();
         let budget =
             Budget { oldest_ns: config.age_ns.map(|age_ns| utc_ns.saturating_sub(age_ns)), bytes: size.saturating_sub(open_bytes) };
+        let mut waiting = Vec::new();
         let gone = {
             let index = self.index.lock();
             let mut candidates = Vec::new();
+            let mut unnamed = Vec::new();
             for meta in index.of(&buffer.name) {
                 let correction_ns = index.correction_ns(meta);
-                let being_written = meta.ram.as_ref().is_some_and(|ram| ram.is_wanted() && !ram.is_written());
-                if being_written || self.keeper.names(meta, correction_ns) && meta.ram.is_none() {
+                let named = self.keeper.names(meta, correction_ns);
+                let stays = match &meta.ram {
+                    Some(ram) => (named || ram.is_wanted()) && !ram.is_written(),
+                    None => named,
+                };
+                if stays {
+                    waiting.extend(meta.ram.as_ref().filter(|ram| !ram.has_file()).map(|_| meta.clone()));
+                    continue;
+                }
+                // Of a buffer in memory only what recordings name is on the disk.
+                if meta.in_memory && meta.ram.is_none() {
+                    unnamed.push(meta.clone());
                     continue;
                 }
                 // A file's times say nothing about age on the wall clock, nor the other way round.
@@ -472,12 +489,54 @@ impl Inner {
                 };
                 candidates.push(Candidate { meta, end_ns });
             }
-            eviction::choose(&candidates, budget)
+            unnamed.extend(eviction::choose(&candidates, budget));
+            unnamed
         };
+        if buffer.is_ram() {
+            // One that was closed just now waits for a sync that it does not need, and would keep its memory until then.
+            let evicted = |meta: &Arc<SegmentMeta>| gone.iter().any(|gone| Arc::ptr_eq(gone, meta));
+            buffer.unsynced.lock().retain(|unsynced| !evicted(&unsynced.meta));
+        }
+        self.limit_waiting(buffer, &waiting, budget.bytes);
         for meta in gone {
-            self.remove_segment(&meta);
+            self.let_segment_go(&meta);
             buffer.counters.evicted_segments.fetch_add(1, Ordering::Relaxed);
             buffer.counters.evicted_bytes.fetch_add(meta.size_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Loses the oldest segments in memory that wait to be written for recordings, where all of them have more than `limit` bytes:
+    /// a disk that cannot keep up must not take the machine's memory.
+    fn limit_waiting(&self, buffer: &Buffer, waiting: &[Arc<SegmentMeta>], limit: u64) {
+        let mut bytes: u64 = waiting.iter().map(|meta| meta.size_bytes).sum();
+        for meta in waiting {
+            if bytes <= limit {
+                return;
+            }
+            bytes -= meta.size_bytes;
+            self.remove_segment(meta);
+            let reason = format!("disk: too slow for what recordings keep of memory (buffer '{}')", buffer.name);
+            for topic in &*meta.topics {
+                self.losses.add(Loss {
+                    topic: Some(topic.to_string()),
+                    start_ns: Some(meta.start_ns),
+                    end_ns: Some(meta.end_ns),
+                    messages: None,
+                    bytes: None,
+                    reason: reason.clone(),
+                });
+            }
+            self.losses.fail(Error::unavailable(reason));
+        }
+    }
+
+    /// Removes a segment, or lets one in memory go that recordings have on the disk.
+    fn let_segment_go(&self, meta: &Arc<SegmentMeta>) {
+        if meta.ram.as_ref().is_some_and(|ram| ram.is_written()) {
+            // If no recording names it, the next pass takes it from the disk, too.
+            self.index.lock().add(Arc::new(SegmentMeta { ram: None, ..(**meta).clone() }));
+        } else {
+            self.remove_segment(meta);
         }
     }
 

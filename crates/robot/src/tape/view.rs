@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a view is a copy; looking at it blocks nobody.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -58,6 +59,8 @@ pub struct BufferView {
     pub name: Arc<str>,
     /// Its segments in order of their numbers, open ones last.
     pub segments: Vec<SegmentView>,
+    /// Until when topics are not all there, because segments of theirs were evicted, though others may have stayed; ns UTC.
+    pub gone_until_ns: HashMap<Arc<str>, Timestamp>,
     /// Bytes that wait to be written.
     pub queued_bytes: u64,
     /// Messages, bytes, filtered, lost messages, lost bytes, written bytes since the tape was opened.
@@ -99,6 +102,7 @@ impl Inner {
                 config: Some((*config).clone()),
                 name: buffer.name.clone(),
                 segments,
+                gone_until_ns: index.gone_until(&buffer.name),
                 queued_bytes: buffer.queue.bytes(),
                 counters: counters.map(|counter| counter.load(Ordering::Relaxed)),
                 evicted: (c.evicted_segments.load(Ordering::Relaxed), c.evicted_bytes.load(Ordering::Relaxed)),
@@ -109,6 +113,7 @@ impl Inner {
                 config: None,
                 name: name.clone(),
                 segments: index.of(name).map(look).collect(),
+                gone_until_ns: index.gone_until(name),
                 queued_bytes: 0,
                 counters: [0; 6],
                 evicted: (0, 0),
@@ -151,7 +156,7 @@ impl Inner {
     }
 
     /// Returns what is known of a buffer's open segments that have messages.
-    fn open_segments(&self, buffer: &Buffer) -> Vec<SegmentMeta> {
+    pub(super) fn open_segments(&self, buffer: &Buffer) -> Vec<SegmentMeta> {
         let lanes = buffer.lanes.lock().clone();
         let look = |lane: &Arc<Lane>| lane.open.lock().as_mut().map(|segment| segment.look(&self.sets).clone());
         lanes.iter().filter_map(look).filter(|meta| meta.start_ns <= meta.end_ns).collect()

@@ -144,22 +144,26 @@ impl World {
             self.tell(|| format!("evicted {key} with {} messages", gone.len()));
             assert!(!named.contains(&key), "a recording names {key}, and it was removed");
             let buffer = buffer_of(&removed.path);
-            if buffer == LATCHED_BUFFER {
+            let in_ram = self.config.buffers.iter().any(|config| config.name == buffer && config.place == Place::Ram);
+            if in_ram && gone[0].0 == self.boot {
+                // Only recordings had it on the disk; it is still in RAM.
                 continue;
             }
-            let correction_ns = gone[0].0;
+            if buffer == LATCHED_BUFFER || in_ram {
+                self.model.evicted.extend(gone.into_iter().filter(|_| in_ram));
+                continue;
+            }
             let end_ns = stretches.iter().map(|stretch| stretch.end_ns).max().unwrap_or(i64::MAX);
-            assert!(self.may_go(&buffer, correction_ns, end_ns, batch[&buffer], &named), "{key} was evicted without need");
+            assert!(self.may_go(&buffer, end_ns, batch[&buffer], &named), "{key} was evicted without need");
             self.model.evicted.extend(gone);
         }
     }
 
-    fn may_go(&self, buffer: &str, boot: u64, end_ns: i64, batch_bytes: u64, named: &BTreeSet<String>) -> bool {
+    fn may_go(&self, buffer: &str, end_ns: i64, batch_bytes: u64, named: &BTreeSet<String>) -> bool {
         let Some(config) = self.config.buffers.iter().find(|config| config.name == buffer) else { return true };
         if self.was_full || !self.times_are_plain {
             return true;
         }
-        let _ = boot;
         let old = config.age_ns.is_some_and(|age_ns| end_ns < self.clock.utc_ns() - age_ns);
         let rest: u64 = self
             .disk
