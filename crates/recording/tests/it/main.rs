@@ -13,4 +13,5 @@ mod db3_expected;
 mod export;
 mod reading;
 mod real;
+mod rosbag2;
 mod tape;
