@@ -11,6 +11,7 @@ mod data;
 mod db3;
 mod db3_expected;
 mod export;
+mod lerobot;
 mod reading;
 mod real;
 mod rosbag2;
