@@ -1,4 +1,4 @@
-"""Bags of rosbag2 through the command, compared with what Python's sqlite3 finds in them, and with what rosbags wrote."""
+"""Bags of rosbag2 through the command, compared with what sqlite3 finds in them, and with what rosbags wrote."""
 
 from __future__ import annotations
 
