@@ -20,10 +20,10 @@ use serde_json::json;
 const ROUNDS: usize = 7;
 
 /// How many messages a round decodes.
-const MESSAGES: usize = 100_000;
+const MESSAGES: usize = 102_400;
 
 /// How many messages a batch holds.
-const BATCH: usize = 10_000;
+const BATCH: usize = 1_024;
 
 fn main() -> Result<()> {
     let library = Library::standard();

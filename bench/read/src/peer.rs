@@ -17,7 +17,7 @@ pub(crate) fn parse(schema: &Schema) -> Result<MessageSchema> {
 
 /// Returns what finds nested types.
 pub(crate) fn resolver(schema: &MessageSchema) -> MapResolver<'_> {
-    MapResolver::new(schema.dependencies.iter().map(|spec| (spec.name.clone(), spec)))
+    MapResolver::new(schema.dependencies.iter().map(|spec| (spec.name.replace("/msg/", "/"), spec)))
 }
 
 /// Decodes a message.
