@@ -1,5 +1,6 @@
 //! Reading from the outside: conformance, real recordings, damage, bad input, tapes, exports.
 
+#![allow(clippy::duplicate_mod, reason = "each conformance program has the JSON of records in it, as it does by itself")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod any_damage;
