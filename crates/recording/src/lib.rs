@@ -7,6 +7,7 @@
 
 pub mod container;
 pub mod error;
+pub mod import;
 pub mod key;
 pub mod loss;
 pub mod manifest;

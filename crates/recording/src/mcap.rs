@@ -14,5 +14,5 @@ mod resync;
 pub mod scan;
 pub mod segment;
 pub mod summary;
-mod window;
+pub(crate) mod window;
 pub mod write;
