@@ -4,6 +4,8 @@
 //!
 //! **Invariant:** every [`TypeId`] of a tree points into it, and no definition makes a tree larger than its limits.
 
+pub mod ulog;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,12 +71,17 @@ pub enum FieldKind {
     Bool,
     /// A signed integer of 1, 2, 4 or 8 bytes.
     Int(u8),
-    /// An unsigned integer of 1, 2, 4 or 8 bytes. ROS 1's and ROS 2's `char` and `byte` are `UInt(1)`, ULog's `char` too.
+    /// An unsigned integer of 1, 2, 4 or 8 bytes. ROS 1's and ROS 2's `char` and `byte` are `UInt(1)`, a single `char` of ULog too.
     UInt(u8),
     /// A floating-point number of 4 or 8 bytes.
     Float(u8),
     /// UTF-8 text.
     String,
+    /// Text in exactly so many bytes, without a length in front; it ends at the first zero: ULog's `char[n]`.
+    FixedText {
+        /// How many bytes.
+        length: u32,
+    },
     /// UTF-16 text: `wstring`.
     WString,
     /// Bytes of any length that are no list of numbers: protobuf's `bytes`.

@@ -5,6 +5,8 @@
 
 mod any_damage;
 mod bad_input;
+mod bag;
+mod bag_build;
 mod build;
 mod conformance;
 mod convert;
@@ -13,8 +15,10 @@ mod data;
 mod db3;
 mod db3_expected;
 mod export;
+mod harm;
 mod locations;
 mod memory;
 mod reading;
 mod real;
 mod tape;
+mod ulog;
