@@ -35,6 +35,11 @@ pub trait Container: Send + Sync + fmt::Debug {
         wanted: &mut dyn FnMut(u16, i64) -> bool,
     ) -> Result<std::result::Result<Loaded, String>>;
 
+    /// Returns messages by channel, where the file says it without being read; damage may have taken some of them.
+    fn counts(&self) -> Option<&BTreeMap<u16, u64>> {
+        None
+    }
+
     /// Returns what is lost with a block that cannot be read, for the reason `why`.
     ///
     /// # Errors
@@ -63,8 +68,6 @@ pub trait Container: Send + Sync + fmt::Debug {
 pub struct Index {
     /// What kind of file it is: `mcap`, `bag`, `db3`, `ulog`, `lerobot`.
     pub format: &'static str,
-    /// Messages by channel, where the file says it without being read; damage may have taken some of them.
-    pub counts: Option<BTreeMap<u16, u64>>,
     /// Topics by channel: a number of this file.
     pub topics: BTreeMap<u16, Arc<Topic>>,
     /// Stretches of the file that are read as one, in its order. Each holds up to a few megabytes.

@@ -4,8 +4,10 @@
 //!
 //! **Invariant:** importing never writes to what it reads, and no payload byte is changed.
 
+pub mod bag;
 pub mod db3;
 pub mod lerobot;
 pub mod rosbag2;
 pub mod sqlite;
+pub mod ulog;
 pub mod unpacked;

@@ -18,5 +18,5 @@ pub mod scan;
 pub mod segment;
 pub mod stream;
 pub mod summary;
-mod window;
+pub(crate) mod window;
 pub mod write;

@@ -278,8 +278,7 @@ impl Opening {
         if is_packed {
             self.notes.push("each message is compressed (rosbag2's compression_mode MESSAGE)".to_owned());
         }
-        let notes = std::mem::take(&mut self.notes);
-        let index = Index { format: "db3", topics, blocks, losses, notes, metadata, ..Index::default() };
+        let index = Index { format: "db3", topics, blocks, losses, notes: std::mem::take(&mut self.notes), metadata };
         let channels = channels.by_topic_id;
         let db3 = Arc::new(Db3 { index, database, places, channels, runs });
         Ok(if is_packed { unpacked::messages(db3) } else { db3 })

@@ -32,6 +32,7 @@ pub struct File {
     earlier: BTreeMap<u16, Vec<(u64, Option<u16>)>>,
     /// What the file was opened with, where chunks were not looked into: they may say otherwise.
     believed: Option<Definitions>,
+    counts: Option<BTreeMap<u16, u64>>,
 }
 
 impl File {
@@ -55,14 +56,13 @@ impl File {
         let blocks = Block::of_scan(&scan);
         let index = Index {
             format: "mcap",
-            counts,
             topics,
             blocks: blocks.iter().map(|block| seen(block, &earlier)).collect(),
             losses,
             notes,
             metadata: scan.metadata.iter().map(|entry| (entry.name.clone(), entry.map.clone())).collect(),
         };
-        Ok(Self { index, scan, blocks, earlier, believed })
+        Ok(Self { index, scan, blocks, earlier, believed, counts })
     }
 
     /// Returns what was found in the file besides what is in its index: topics and losses are there.
@@ -161,6 +161,10 @@ impl Container for File {
         wanted: &mut dyn FnMut(u16, i64) -> bool,
     ) -> Result<std::result::Result<Loaded, String>> {
         self.load_with(source, block, &mut Decompressor::default(), wanted)
+    }
+
+    fn counts(&self) -> Option<&BTreeMap<u16, u64>> {
+        self.counts.as_ref()
     }
 
     fn losses(&self, source: &dyn ReadAt, block: usize, why: &str) -> Result<Vec<Loss>> {

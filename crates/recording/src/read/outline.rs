@@ -148,7 +148,7 @@ fn add(content: &Content, topics: &mut BTreeMap<(String, String, String), Sum>) 
     for (channel, topic) in &content.topics {
         let key = (topic.name.clone(), topic.type_name().to_owned(), topic.encoding.clone());
         let sum = topics.entry(key).or_insert(Sum { messages: Some(0), stored_bytes: Some(0) });
-        let messages = index.counts.as_ref().map(|counts| counts.get(channel).copied().unwrap_or(0));
+        let messages = content.stored.container().counts().map(|counts| counts.get(channel).copied().unwrap_or(0));
         let bytes = told.then(|| stored.get(channel).copied().unwrap_or(0));
         sum.messages = sum.messages.zip(messages).map(|(a, b)| a + b);
         sum.stored_bytes = sum.stored_bytes.zip(bytes).map(|(a, b)| a.saturating_add(b));

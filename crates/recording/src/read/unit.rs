@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::formats::{self, Stored};
 use super::{Inner, Recording};
-use crate::container::{Container, Index};
+use crate::container::Index;
 use crate::error::{Error, Result};
 use crate::key::SegmentName;
 use crate::loss::Loss;
@@ -123,11 +123,6 @@ impl Opener {
     pub(super) fn open_source(&mut self, name: &Path, source: Arc<dyn ReadAt>, role: Role) -> Result<Unit> {
         let stored = formats::open(&*source, name, Arc::default).map_err(|error| at(name, error))?;
         Ok(Unit { own_source: Some(source), ..self.take(name, stored, role, true) })
-    }
-
-    /// Takes a file that somebody else opened.
-    pub(super) fn take_open(&mut self, path: &Path, container: Arc<dyn Container>, role: Role) -> Unit {
-        self.take(path, Stored::Other(container), role, true)
     }
 
     fn take(&mut self, path: &Path, stored: Stored, role: Role, remember: bool) -> Unit {

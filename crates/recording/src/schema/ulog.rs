@@ -23,6 +23,42 @@ pub const PADDING: &str = "_padding";
 /// # Errors
 /// `Invalid` for text that is no format, for a type that is not defined, or that contains itself.
 pub fn parse(schema: &Schema) -> Result<Tree> {
+    Format::parse(schema).map(|format| format.tree)
+}
+
+/// The fields of a ULog message and where they stand.
+pub(crate) struct Format {
+    tree: Tree,
+    /// Of each type, in bytes.
+    sizes: Vec<u64>,
+    /// How many bytes a message has, without and with the padding at its end.
+    pub(crate) least: usize,
+    pub(crate) whole: usize,
+}
+
+impl Format {
+    /// Understands a format.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub(crate) fn parse(schema: &Schema) -> Result<Self> {
+        make(schema)
+    }
+
+    /// Returns where an unsigned number of the message itself stands, and how many bytes it has.
+    pub(crate) fn number_at(&self, name: &str) -> Option<(usize, usize)> {
+        let mut at = 0;
+        for field in &self.tree.root().fields {
+            match field.kind {
+                FieldKind::UInt(size) if field.name == name => return Some((at, usize::from(size))),
+                _ => at += size_of(&self.sizes, &field.kind) as usize,
+            }
+        }
+        None
+    }
+}
+
+fn make(schema: &Schema) -> Result<Format> {
     if schema.data.len() > DEFINITION_LIMIT {
         return Err(Error::invalid(format!("definition of {} bytes; at most {DEFINITION_LIMIT}", schema.data.len())));
     }
@@ -34,11 +70,27 @@ pub fn parse(schema: &Schema) -> Result<Tree> {
     }
     let mut builder = Builder { formats, types: Vec::new(), sizes: Vec::new(), known: BTreeMap::new(), open: Vec::new() };
     let root = builder.add(&schema.name)?;
+    let whole = builder.sizes[root.0 as usize];
+    let mut least = whole;
     let fields = &mut builder.types[root.0 as usize].fields;
-    while fields.last().is_some_and(|field| field.name.starts_with(PADDING)) {
-        fields.pop();
+    while let Some(padding) = fields.pop_if(|field| field.name.starts_with(PADDING)) {
+        least -= size_of(&builder.sizes, &padding.kind);
     }
-    Tree::new(builder.types, root).ok_or_else(|| Error::new(crate::error::Kind::Internal, "a ULog type points outside of its tree"))
+    let tree = Tree::new(builder.types, root);
+    let tree = tree.ok_or_else(|| Error::new(crate::error::Kind::Internal, "a ULog type points outside of its tree"))?;
+    // Neither is larger than a message can be.
+    Ok(Format { tree, sizes: builder.sizes, least: least as usize, whole: whole as usize })
+}
+
+/// Returns how many bytes a field has, from those of every type.
+fn size_of(sizes: &[u64], kind: &FieldKind) -> u64 {
+    match kind {
+        FieldKind::Struct(id) => sizes.get(id.0 as usize).copied().unwrap_or_default(),
+        FieldKind::Array { element, length } => size_of(sizes, element) * u64::from(*length),
+        FieldKind::FixedText { length } => u64::from(*length),
+        FieldKind::Int(size) | FieldKind::UInt(size) | FieldKind::Float(size) => u64::from(*size),
+        _ => 1,
+    }
 }
 
 struct Builder<'a> {

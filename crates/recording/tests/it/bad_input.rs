@@ -57,7 +57,7 @@ fn what_is_no_recording_is_refused_by_name() {
     check(b"", "an empty file");
     check(b"hello, this is just some text that nobody recorded", "not an MCAP file: it begins with \"hello, this is j");
     check(b"version https://git-lfs.github.com/spec/v1\noid sha256:73b8\nsize 12345\n", "git lfs pull");
-    check(b"#ROSBAG V2.0\n", "ROS 1 bag");
+    check(b"#ROSBAG V1.2\n", "ROS 1 bag of another version");
     check(&[0; 100_000], "not an MCAP file");
     assert_eq!(recording::read::open(Path::new("/nowhere/x.mcap")).err().unwrap().kind(), Kind::NotFound);
     let folder = tempfile::tempdir().unwrap();
