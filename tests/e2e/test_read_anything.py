@@ -1,0 +1,54 @@
+"""The README's "read anything" on every recording that others made."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import tapeloop as tl
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("TAPELOOP_TEST_DATA", ROOT.parent / "shared" / "data"))
+BIN = Path(os.environ.get("TAPELOOP_BIN_DIR", ROOT / "target" / "debug"))
+
+# Where nothing can be read, and why.
+NOT_A_RECORDING = {
+    "lfs_pointer.mcap": "Git LFS",
+    "empty.bag": "empty",
+}
+
+
+def recordings() -> list[Path]:
+    endings = {".mcap", ".bag", ".db3", ".ulg", ".zstd"}
+    files = [path for path in sorted(DATA.rglob("*")) if path.suffix in endings and "mcap-conformance" not in path.parts]
+    folders = [path.parent for path in sorted(DATA.rglob("metadata.yaml"))]
+    datasets = [path.parents[1] for path in sorted(DATA.rglob("meta/info.json"))]
+    return [*files, *folders, *datasets]
+
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"there are no recordings at {DATA}")
+
+
+@pytest.mark.parametrize("path", recordings(), ids=lambda path: str(path.relative_to(DATA)))
+def test_every_topic_of_every_recording_is_read_and_decoded(path: Path) -> None:
+    if path.stat().st_size == 0 or path.name in NOT_A_RECORDING:
+        with pytest.raises(tl.InvalidError, match=NOT_A_RECORDING.get(path.name, "empty")):
+            tl.open(path)
+        return
+    recording = tl.open(path)
+    told = subprocess.run([BIN / "tapeloop", "info", path, "--json"], capture_output=True, check=False)
+    info = json.loads(told.stdout)
+    assert told.returncode == (3 if info["losses"] else 0), told.stderr.decode()
+    total = 0
+    for name, topic in recording.topics.items():
+        total += len(topic)
+        first = next(iter(topic), None)
+        if first is not None:
+            assert first.topic == name
+            if not info["losses"]:
+                assert first.value is not None
+    assert total == info["messages"] == sum(topic["messages"] for topic in info["topics"])
