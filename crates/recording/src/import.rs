@@ -6,6 +6,8 @@
 
 pub mod bag;
 pub mod db3;
+pub mod lerobot;
+pub mod rosbag2;
 pub mod sqlite;
 pub mod ulog;
 pub mod unpacked;
