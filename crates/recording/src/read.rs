@@ -17,6 +17,7 @@ mod output;
 mod request;
 mod unit;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use self::outline::{Cost, Outline, TopicOutline};
 use self::request::Request;
 use self::unit::{Opener, Role, Unit};
 use crate::error::{Error, Result};
+use crate::import::{lerobot, rosbag2};
 use crate::loss::Loss;
 use crate::manifest::{Manifest, SIZE_LIMIT};
 use crate::message::{Message, Topic};
@@ -50,6 +52,7 @@ pub(crate) struct Inner {
     manifest: Option<Manifest>,
     losses: Vec<Loss>,
     notes: Vec<String>,
+    metadata: Vec<(String, BTreeMap<String, String>)>,
 }
 
 /// Opens a file of any known format, a rosbag2 folder, a folder of recordings, the manifest of a recording on a tape, or the
@@ -116,19 +119,40 @@ fn gather(path: &Path, opener: &mut Opener) -> Result<Opened> {
 }
 
 fn gather_folder(path: &Path, opener: &mut Opener) -> Result<Opened> {
-    let (format, files) = files::of_folder(path)?;
+    if lerobot::is_dataset(path) {
+        return gather_dataset(path, opener);
+    }
+    let (format, files) = match files::of_folder(path)? {
+        Some(files) => ("folder", files),
+        None => {
+            let mut bag = rosbag2::files(path)?;
+            let files = std::mem::take(&mut bag.files);
+            opener.losses.append(&mut bag.losses);
+            opener.notes.extend(bag.notes.drain(..).map(|note| format!("{note}: {}", path.display())));
+            opener.metadata.append(&mut bag.metadata);
+            opener.bag = Some(bag);
+            ("rosbag2", files)
+        }
+    };
     let mut units = Vec::new();
-    let mut failures = Vec::new();
     for file in files {
         match opener.open(&file, Role::default()) {
             Ok(unit) => units.push(unit),
-            Err(error) => failures.push((file, error)),
+            Err(error) => opener.lose_file(&file, &error),
         }
     }
-    for (file, error) in &failures {
-        opener.lose_file(file, error);
-    }
+    opener.bag = None;
     Ok(Opened { format, units, manifest: None })
+}
+
+fn gather_dataset(path: &Path, opener: &mut Opener) -> Result<Opened> {
+    let mut dataset = lerobot::open(path)?;
+    opener.losses.append(&mut dataset.losses);
+    opener.notes.extend(dataset.notes.into_iter().map(|note| format!("{note}: {}", path.display())));
+    opener.metadata.append(&mut dataset.metadata);
+    let files = dataset.files.into_iter();
+    let units = files.map(|(file, container)| opener.take_open(&file, container, Role::default())).collect();
+    Ok(Opened { format: "lerobot", units, manifest: None })
 }
 
 fn gather_tape(path: &Path, opener: &mut Opener) -> Result<Opened> {
@@ -195,6 +219,18 @@ impl Recording {
     /// Returns what a reader should know and what is no loss, e.g. that a file was not closed.
     pub fn notes(&self) -> &[String] {
         &self.inner.notes
+    }
+
+    /// Returns what its files and folders say of themselves, by name: MCAP's metadata records, `rosbag2`, `lerobot`, …
+    pub fn metadata(&self) -> Vec<(String, BTreeMap<String, String>)> {
+        let contents = self.inner.units.iter().filter_map(|unit| unit.content.as_ref());
+        let mut all = self.inner.metadata.clone();
+        for entry in contents.flat_map(|content| &content.index().metadata) {
+            if !all.contains(entry) {
+                all.push(entry.clone());
+            }
+        }
+        all
     }
 
     /// Returns the files that hold it, in order.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use self::yaml::Yaml;
 use super::unpacked;
-use crate::container::{Container, Index, Loaded};
+use crate::container::{Block, Chunk, Container, Index, Loaded, Location, Place};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::message::Topic;
@@ -263,7 +263,7 @@ fn by_name(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Splits a name so that `bag_10` sorts behind `bag_9`.
-fn natural(name: &str) -> Vec<(String, u128)> {
+pub(crate) fn natural(name: &str) -> Vec<(String, u128)> {
     let mut parts = Vec::new();
     let mut rest = name;
     while !rest.is_empty() {
@@ -293,5 +293,17 @@ impl Container for Completed {
         wanted: &mut dyn FnMut(u16, i64) -> bool,
     ) -> Result<std::result::Result<Loaded, String>> {
         self.container.load(source, block, wanted)
+    }
+
+    fn counts(&self) -> Option<&BTreeMap<u16, u64>> {
+        self.container.counts()
+    }
+
+    fn losses(&self, source: &dyn ReadAt, block: usize, why: &str) -> Result<Vec<Loss>> {
+        self.container.losses(source, block, why)
+    }
+
+    fn location(&self, block: &Block, chunk: Option<&Chunk>, place: &Place) -> Option<Location> {
+        self.container.location(block, chunk, place)
     }
 }

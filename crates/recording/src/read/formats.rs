@@ -27,7 +27,11 @@ struct Format {
 }
 
 /// What is none of these is an MCAP file, perhaps one without its first page; or its opening says what it is.
-const FORMATS: [Format; 1] = [Format { magic: b"SQLite format 3\0", open: open_db3 }];
+const FORMATS: [Format; 3] = [
+    Format { magic: b"#ROSBAG V2.0", open: |source, _| import::bag::open(source) },
+    Format { magic: b"ULog\x01\x12\x35", open: |source, _| import::ulog::open(source) },
+    Format { magic: b"SQLite format 3\0", open: open_db3 },
+];
 
 /// A file that was understood. Tapes and their like are read message by message from MCAP, so that one is called directly.
 pub(super) enum Stored {
@@ -38,6 +42,13 @@ pub(super) enum Stored {
 impl Stored {
     pub(super) fn index(&self) -> &Index {
         self.container().index()
+    }
+
+    pub(super) fn into_container(self) -> Arc<dyn Container> {
+        match self {
+            Stored::Mcap(file) => file,
+            Stored::Other(container) => container,
+        }
     }
 
     pub(super) fn container(&self) -> &dyn Container {

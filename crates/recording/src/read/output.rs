@@ -216,14 +216,9 @@ fn device(recording: &Recording) -> Option<String> {
     contents.flat_map(|content| names.iter().filter_map(|name| content.metadata(name)?.get("device").cloned())).next()
 }
 
-/// Returns what others said about their files, each once.
+/// Returns what others said about their files, each once. What rosbag2 counted of a file does not hold for several in one.
 fn foreign_metadata(recording: &Recording) -> Vec<(String, BTreeMap<String, String>)> {
-    let contents = recording.inner.units.iter().filter_map(|unit| unit.content.as_ref());
-    let mut found: Vec<(String, BTreeMap<String, String>)> = Vec::new();
-    for entry in contents.flat_map(|content| &content.index().metadata).filter(|(name, _)| !name.starts_with("tapeloop.")) {
-        if !found.contains(entry) {
-            found.push(entry.clone());
-        }
-    }
-    found
+    let several = recording.inner.units.len() > 1 || !recording.inner.metadata.is_empty();
+    let stale = |name: &str| name.starts_with("tapeloop.") || (name == "rosbag2" && several);
+    recording.metadata().into_iter().filter(|(name, _)| !stale(name)).collect()
 }

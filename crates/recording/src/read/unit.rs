@@ -9,14 +9,17 @@ use std::sync::Arc;
 
 use super::formats::{self, Stored};
 use super::{Inner, Recording};
-use crate::container::Index;
+use crate::container::{Container, Index};
 use crate::error::{Error, Result};
+use crate::import::rosbag2::{self, Bag};
+use crate::import::unpacked;
 use crate::key::SegmentName;
 use crate::loss::Loss;
 use crate::manifest::{Manifest, SegmentRef, Selection};
 use crate::mcap::definitions::Definitions;
 use crate::mcap::scan;
 use crate::message::Topic;
+use crate::qos;
 use crate::source::ReadAt;
 use crate::time::Span;
 use crate::topic::TopicFilter;
@@ -71,8 +74,12 @@ pub(super) struct Opener {
     topics: HashMap<String, Vec<Arc<Topic>>>,
     boots: HashMap<PathBuf, Arc<Definitions>>,
     blocks: usize,
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     pub(super) losses: Vec<Loss>,
+    /// What folders say of themselves, by name.
+    pub(super) metadata: Vec<(String, BTreeMap<String, String>)>,
+    /// The rosbag2 folder whose files are being opened.
+    pub(super) bag: Option<Bag>,
 }
 
 impl Role {
@@ -125,11 +132,20 @@ impl Opener {
         Ok(Unit { own_source: Some(source), ..self.take(name, stored, role, true) })
     }
 
+    /// Takes a file that somebody else opened.
+    pub(super) fn take_open(&mut self, path: &Path, container: Arc<dyn Container>, role: Role) -> Unit {
+        self.take(path, Stored::Other(container), role, true)
+    }
+
     fn take(&mut self, path: &Path, stored: Stored, role: Role, remember: bool) -> Unit {
+        let packed = self.bag.as_ref().is_some_and(|bag| bag.compression == rosbag2::Compression::Message);
+        let stored = if packed { Stored::Other(unpacked::messages(stored.into_container())) } else { stored };
         let mut content = Content::new(path, stored);
         for topic in content.topics.values_mut() {
+            self.bag.iter().for_each(|bag| complete(bag, topic));
             *topic = self.intern(topic);
         }
+        let remember = remember || self.bag.is_some();
         let index = content.index();
         self.notes.extend(index.notes.iter().map(|note| format!("{note}: {}", path.display())));
         let shift = |time_ns: i64| time_ns.saturating_add(role.correction_ns);
@@ -178,7 +194,16 @@ impl Opener {
     pub(super) fn finish(self, path: &Path, format: &'static str, units: Vec<Unit>, manifest: Option<Manifest>) -> Recording {
         let mut topics: Vec<Arc<Topic>> = self.topics.into_values().flatten().collect();
         topics.sort_by(|a, b| (&a.name, a.type_name(), &a.encoding, &a.metadata).cmp(&(&b.name, b.type_name(), &b.encoding, &b.metadata)));
-        let inner = Inner { path: path.to_owned(), format, units, topics, manifest, losses: self.losses, notes: self.notes };
+        let inner = Inner {
+            path: path.to_owned(),
+            format,
+            units,
+            topics,
+            manifest,
+            losses: self.losses,
+            notes: self.notes,
+            metadata: self.metadata,
+        };
         Recording { inner: Arc::new(inner) }
     }
 }
@@ -206,6 +231,17 @@ impl Unit {
     /// Returns whether its messages may lie in `span`.
     pub(super) fn touches(&self, span: Span) -> bool {
         self.times_ns.is_none_or(|(first_ns, last_ns)| span.touches(first_ns, last_ns))
+    }
+}
+
+/// Adds what a rosbag2 folder knows of a topic and its file does not.
+fn complete(bag: &Bag, topic: &mut Arc<Topic>) {
+    for (key, known) in [(qos::KEY, &bag.topics_qos), ("type_description_hash", &bag.topics_hashes)] {
+        if let Some(value) = known.get(&topic.name)
+            && topic.metadata.get(key).is_none_or(String::is_empty)
+        {
+            Arc::make_mut(topic).metadata.insert(key.to_owned(), value.clone());
+        }
     }
 }
 

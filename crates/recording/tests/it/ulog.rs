@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use recording::container::Container;
 use recording::import::ulog;
 use recording::source::{Fed, ReadAt};
+use sha2::{Digest, Sha256};
 
 use crate::data;
 
@@ -108,6 +109,41 @@ fn appended_data_of_a_real_log_is_read() {
     let faults: Vec<Vec<String>> = serde_json::from_str(&metadata["info"]["hardfault_plain"]).unwrap();
     assert_eq!(faults.len(), 3);
     assert_eq!(metadata["time_base"]["source"], "boot");
+}
+
+#[test]
+fn times_of_real_logs_are_what_another_reader_reads() {
+    // Computed with what `pyulog` 1.3.0 reads: of each instance its name, number, and how many times there are, their sum and the last.
+    let expected = [
+        ("sample_log_small", "906162020e6e9bfe3a3deae0f27df1f69e9ce02b5909843bdf1332d2450b1392"),
+        ("sample_appended_multiple", "eefd3af793a8082d600a250fc4fc3b5e1745fdb0c9fe13765832453a58931c00"),
+    ];
+    for (name, expected) in expected {
+        let Some(path) = data::path(&format!("ulog/{name}.ulg")) else { return };
+        let file = File::open(path).unwrap();
+        let container = ulog::open(&file).unwrap();
+        let index = container.index();
+        let boot_ns: i64 = index.metadata.iter().find(|(name, _)| name == "time_base").unwrap().1["boot_ns"].parse().unwrap();
+        let mut all: BTreeMap<u16, (u64, u64, u64)> = BTreeMap::new();
+        for number in 0..index.blocks.len() {
+            let loaded = container.load(&file, number, &mut |_, _| true).unwrap().unwrap();
+            for place in loaded.places {
+                let time_us = ((place.log_time_ns - boot_ns) / 1000) as u64;
+                let entry = all.entry(place.channel).or_default();
+                *entry = (entry.0 + 1, entry.1 + time_us, entry.2.max(time_us));
+            }
+        }
+        let mut lines: Vec<String> = Vec::new();
+        for (channel, (count, sum, last)) in all {
+            let topic = &index.topics[&channel];
+            if topic.encoding == "ulog" {
+                lines.push(format!("{} {} {count} {sum} {last}", topic.type_name(), topic.metadata["multi_id"]));
+            }
+        }
+        lines.sort();
+        let hash: String = Sha256::digest(lines.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, expected, "{name}: {lines:#?}");
+    }
 }
 
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {

@@ -16,7 +16,7 @@ use super::info::Feature;
 use super::json;
 use super::table::{Slice, Table};
 use super::timeline::{Timeline, int_at};
-use crate::container::{Block, Container, Index, Loaded, Place};
+use crate::container::{Block, Chunk, Container, Index, Loaded, Location, Place};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::message::{Schema, Topic};
@@ -269,6 +269,10 @@ impl Container for Rows {
             out.losses.push(loss);
         }
         Ok(Ok(Loaded { bytes: Bytes::from(out.bytes), places: out.places, losses: out.losses, chunk: None }))
+    }
+
+    fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
+        None
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::foxglove::VIDEO;
 use super::mp4::{Codec, Sample, Track};
 use super::timeline::{Clip, Timeline};
-use crate::container::{Block, Container, Index, Loaded, Place};
+use crate::container::{Block, Chunk, Container, Index, Loaded, Location, Place};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::message::Topic;
@@ -171,5 +171,9 @@ impl Container for Video {
             }
         }
         Ok(Ok(Loaded { bytes: bytes.into(), places, losses, chunk: None }))
+    }
+
+    fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
+        None
     }
 }
