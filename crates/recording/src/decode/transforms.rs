@@ -58,8 +58,13 @@ mod tests {
     use super::*;
     use crate::message::Schema;
 
+    /// As ROS 1 writes it, with the seven numbers of a transform in one field.
+    const ROS1_TEXT: &str = "T[] transforms\n================\nMSG: tf2_msgs/T\nstd_msgs/Header header\nstring child_frame_id\n\
+        float64[7] transform\n================\nMSG: std_msgs/Header\nuint32 seq\ntime stamp\nstring frame_id\n";
+
     fn topic(encoding: &str, type_name: &str, schema_encoding: &str) -> Topic {
-        let schema = Schema { name: type_name.into(), encoding: schema_encoding.into(), data: Bytes::new() };
+        let text = if encoding == "ros1" { ROS1_TEXT } else { "" };
+        let schema = Schema { name: type_name.into(), encoding: schema_encoding.into(), data: Bytes::from_static(text.as_bytes()) };
         let schema = (!type_name.is_empty()).then(|| Arc::new(schema));
         Topic { name: "/tf_static".into(), encoding: encoding.into(), schema, metadata: BTreeMap::new() }
     }
