@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PYTHON_PEERS = ["foxglove-sdk==0.30.3", "reduct-py==1.21.0", "mcap==1.6.0", "numpy"]
+PYTHON_PEERS = ["foxglove-sdk==0.30.3", "reduct-py==1.21.0", "mcap==1.6.0", "numpy", "rosbags"]
 REDUCTSTORE_VERSION = "1.21.5"
 
 
@@ -17,6 +17,7 @@ class Programs:
     """Where the programs are."""
 
     bench: Path
+    read_bench: Path
     agent: Path
     python: Path
     reductstore: Path
@@ -29,11 +30,12 @@ def prepare(root: Path, build: bool) -> Programs:
     cache.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
     if build:
-        packages = ["--package", "tapeloop-bench", "--package", "tapeloop-robot"]
-        programs = ["--bin", "tape-bench", "--bin", "tapeloop-agent"]
+        packages = ["--package", "tapeloop-bench", "--package", "tapeloop-bench-read", "--package", "tapeloop-robot"]
+        programs = ["--bin", "tape-bench", "--bin", "read-bench", "--bin", "tapeloop-agent"]
         run(["cargo", "build", "--release", *packages, *programs], root, environment)
     return Programs(
         bench=target / "release" / "tape-bench",
+        read_bench=target / "release" / "read-bench",
         agent=target / "release" / "tapeloop-agent",
         python=python(root, cache, environment),
         reductstore=reductstore(cache),

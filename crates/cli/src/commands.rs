@@ -3,6 +3,7 @@
 //! **Invariant:** a command is one file, with its arguments on top and what it does below.
 
 mod cat;
+mod convert;
 mod doctor;
 mod export;
 mod info;
@@ -11,6 +12,7 @@ mod ls;
 mod record;
 mod rm;
 mod save;
+mod schema;
 mod status;
 
 use clap::Subcommand;
@@ -28,7 +30,9 @@ pub(crate) enum Command {
     Ls(ls::Ls),
     Info(info::Info),
     Cat(cat::Cat),
+    Schema(schema::Schema),
     Export(export::Export),
+    Convert(convert::Convert),
     Doctor(doctor::Doctor),
 }
 
@@ -47,7 +51,9 @@ impl Command {
             Self::Ls(command) => command.run(),
             Self::Info(command) => command.run(),
             Self::Cat(command) => command.run(),
+            Self::Schema(command) => command.run(),
             Self::Export(command) => command.run(),
+            Self::Convert(command) => command.run(),
             Self::Doctor(command) => command.run(),
         }
     }

@@ -19,6 +19,8 @@ const LOST: u8 = 3;
 pub(crate) enum Outcome {
     /// All is well.
     Done,
+    /// What was compared is not the same.
+    Different,
     /// It did what it could, but data was lost.
     Lost,
 }
@@ -51,6 +53,7 @@ impl std::error::Error for Usage {}
 pub(crate) fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Different) => ExitCode::from(FAILED),
         Ok(Outcome::Lost) => ExitCode::from(LOST),
         // `tapeloop cat x | head` is done when head is.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,

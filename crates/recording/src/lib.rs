@@ -6,13 +6,16 @@
 //! **Invariant:** nothing here knows what a robot, a lake or a server is.
 
 pub mod container;
+pub mod convert;
 pub mod decode;
 pub mod error;
+pub mod import;
 pub mod key;
 pub mod loss;
 pub mod manifest;
 pub mod mcap;
 pub mod message;
+pub mod qos;
 pub mod read;
 pub mod schema;
 pub mod size;

@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** no byte of a file is believed before it is checked, and none of them can make this code panic.
 
+pub mod attachment;
 pub mod block;
 pub mod chunk;
 pub mod container;
@@ -15,6 +16,7 @@ pub mod record;
 mod resync;
 pub mod scan;
 pub mod segment;
+pub mod stream;
 pub mod summary;
 mod window;
 pub mod write;

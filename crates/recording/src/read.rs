@@ -5,7 +5,7 @@
 //! **Invariant:** damage is a loss, never an end: everything else is still read, in bounded memory.
 
 mod cursor;
-mod export;
+pub(crate) mod export;
 mod files;
 mod formats;
 mod info;
@@ -13,6 +13,7 @@ mod latched;
 mod line;
 mod merge;
 mod outline;
+mod output;
 mod request;
 mod unit;
 
@@ -24,7 +25,7 @@ pub use self::export::{ExportOptions, ExportReport, export};
 pub use self::info::{Info, TopicInfo};
 pub use self::line::Lines;
 pub use self::merge::{Located, Messages};
-pub use self::outline::{Outline, TopicOutline};
+pub use self::outline::{Cost, Outline, TopicOutline};
 use self::request::Request;
 use self::unit::{Opener, Role, Unit};
 use crate::error::{Error, Result};
@@ -215,6 +216,14 @@ impl Recording {
     /// Returns what the files say of themselves, without reading messages: of a closed MCAP file that takes its summary.
     pub fn outline(&self) -> Outline {
         outline::outline(self)
+    }
+
+    /// Returns how much of the files must be read for some topics and a span, where each chunk that holds one of them counts.
+    ///
+    /// # Errors
+    /// Those of opening files again that were forgotten.
+    pub fn cost(&self, filter: &TopicFilter, span: Span) -> Result<Cost> {
+        outline::cost(self, filter, span)
     }
 
     /// Counts every message, checking all of it.

@@ -5,12 +5,14 @@
 //! **Invariant:** every [`TypeId`] of a tree points into it, and no definition makes a tree larger than its limits.
 
 mod definition;
+pub mod difference;
 mod dispatch;
 pub mod flatbuffer;
 pub mod idl;
 pub mod json;
 pub mod library;
 mod line;
+pub mod outline;
 pub mod protobuf;
 mod room;
 pub mod ros1;
@@ -22,7 +24,7 @@ mod unit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use self::dispatch::{parse, parse_topic};
+pub use self::dispatch::{hash, parse, parse_topic};
 
 /// How many types one tree may have.
 pub const TYPE_LIMIT: usize = 10_000;

@@ -46,6 +46,14 @@ pub fn default_data_dir() -> Result<PathBuf> {
     Surroundings::of_process().data_dir()
 }
 
+/// Returns the folder of the definitions that this user gave for types whose recordings lack them.
+///
+/// # Errors
+/// `Invalid` if the environment names none and there is no home folder.
+pub fn schemas_dir() -> Result<PathBuf> {
+    Surroundings::of_process().schemas_dir()
+}
+
 /// Returns the configuration file that applies, if there is one.
 pub fn default_config() -> Option<PathBuf> {
     let surroundings = Surroundings::of_process();
@@ -145,6 +153,15 @@ impl Surroundings {
         Ok(state.join("tapeloop"))
     }
 
+    fn schemas_dir(&self) -> Result<PathBuf> {
+        if let Some(folder) = self.path("TAPELOOP_SCHEMAS") {
+            return Ok(folder);
+        }
+        let data = self.path("XDG_DATA_HOME").or_else(|| self.path("HOME").map(|home| home.join(".local/share")));
+        let data = data.ok_or_else(|| Error::invalid("no place for definitions: set TAPELOOP_SCHEMAS to a folder"))?;
+        Ok(data.join("tapeloop/schemas"))
+    }
+
     fn configs(&self) -> Vec<PathBuf> {
         let user = self.path("XDG_CONFIG_HOME").or_else(|| self.path("HOME").map(|home| home.join(".config")));
         [Some(PathBuf::from(CONFIG_NAME)), user.map(|folder| folder.join("tapeloop").join(CONFIG_NAME))]
@@ -190,6 +207,18 @@ mod tests {
         check(0, &[("STATE_DIRECTORY", "/x"), ("TAPELOOP_DATA", "/data")], "/data");
         let error = surroundings(1000, false, &[]).data_dir().unwrap_err();
         assert_eq!(error.message(), "no place for the tape: set TAPELOOP_DATA (or --data) to a folder");
+    }
+
+    #[test]
+    fn definitions_are_where_the_user_keeps_data() {
+        let check = |variables, expected: &str| {
+            assert_eq!(surroundings(1000, false, variables).schemas_dir().unwrap(), Path::new(expected));
+        };
+        check(&[("HOME", "/users/ada")], "/users/ada/.local/share/tapeloop/schemas");
+        check(&[("HOME", "/users/ada"), ("XDG_DATA_HOME", "/d")], "/d/tapeloop/schemas");
+        check(&[("TAPELOOP_SCHEMAS", "/s"), ("XDG_DATA_HOME", "/d")], "/s");
+        let error = surroundings(1000, false, &[]).schemas_dir().unwrap_err();
+        assert_eq!(error.message(), "no place for definitions: set TAPELOOP_SCHEMAS to a folder");
     }
 
     #[test]

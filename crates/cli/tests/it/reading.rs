@@ -108,6 +108,25 @@ fn cat_prints_a_line_per_message() {
 }
 
 #[test]
+fn cat_prints_fields_and_tables() {
+    let place = Place::new();
+    input::write(&place.path("a.mcap"), 100);
+    let line = place.ok(&["cat", "a.mcap", "--topic", "/imu", "--fields", "x,nothing", "--json", "--limit", "1"]);
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["message"], json!({ "x": 0 }));
+    let table = place.ok(&["cat", "a.mcap", "--topic", "/imu", "--fields", "x,i", "--csv", "--limit", "2"]);
+    let (first, second) = (START_NS, START_NS + STEP_NS);
+    let rows = [format!("/imu,{first},{},0,0", first - 3_000_000), format!("/imu,{second},{},7919,1", second - 3_000_000)];
+    assert_eq!(table, format!("topic,log_time,publish_time,x,i\n{}\n", rows.join("\n")));
+    assert_eq!(place.run(&["cat", "a.mcap", "--csv"]).code, 2);
+    let broken = place.run(&["cat", "a.mcap", "--topic", "/map", "--csv"]);
+    assert!(broken.stdout.starts_with("topic,log_time,publish_time,data\n/map,"), "{broken:?}");
+    assert!(broken.stderr.contains("1 message could not be decoded"), "{broken:?}");
+    let unknown = place.run(&["cat", "a.mcap", "--topic", "/map", "--fields", "dta"]);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (1, ""));
+    assert!(unknown.stderr.contains("there are data"), "{unknown:?}");
+}
+
+#[test]
 fn cat_ends_quietly_when_nobody_reads_on() {
     let place = Place::new();
     input::write(&place.path("a.mcap"), 20_000);

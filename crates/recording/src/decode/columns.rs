@@ -64,7 +64,7 @@ impl Columns {
         self.schema.clone()
     }
 
-    /// Adds a message as a row.
+    /// Adds a message as a row. In encodings without tags, what stands behind the last wanted field is not looked at.
     ///
     /// # Errors
     /// `Corrupt` for a payload that does not fit its type, `Conflict` where the batch is full: [`Columns::finish`] it. There is no

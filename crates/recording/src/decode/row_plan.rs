@@ -170,26 +170,42 @@ pub(super) fn numbers<'a>(count: usize, width: u8, cursor: &mut Cursor<'a>) -> R
 /// Copies the numbers of a run.
 #[inline]
 fn copy(leaves: &[Leaf], bytes: &[u8], big_endian: bool, table: &mut Table) {
+    match big_endian {
+        true => copy_as::<true>(leaves, bytes, table),
+        false => copy_as::<false>(leaves, bytes, table),
+    }
+}
+
+#[inline]
+fn copy_as<const BIG: bool>(leaves: &[Leaf], bytes: &[u8], table: &mut Table) {
     for leaf in leaves {
         let bytes = &bytes[leaf.offset as usize..];
         let store = &mut table.nodes[leaf.node as usize].store;
         match (leaf.kind, store) {
-            (LeafKind::One8, Store::Number(_, Values::W8(values))) => values.push(read!(u64, bytes, big_endian)),
-            (LeafKind::One4, Store::Number(_, Values::W4(values))) => values.push(read!(u32, bytes, big_endian)),
-            (LeafKind::One2, Store::Number(_, Values::W2(values))) => values.push(read!(u16, bytes, big_endian)),
-            (LeafKind::One1, Store::Number(_, Values::W1(values))) => values.push(read!(u8, bytes, big_endian)),
-            (LeafKind::Many, Store::Number(_, values)) => values.extend(&bytes[..leaf.length as usize], big_endian),
-            (LeafKind::Text, Store::Text(_)) => add_text(leaf.node, super::walk::until_zero(&bytes[..leaf.length as usize]), table),
-            (LeafKind::List, Store::List { element, .. }) => {
-                let element = *element;
-                if let Store::Number(number, values) = &mut table.nodes[element as usize].store {
-                    values.extend(&bytes[..leaf.length as usize], big_endian);
-                    let count = leaf.length as usize / number.width() as usize;
-                    add_offset(leaf.node, count, table);
-                }
-            }
-            _ => {}
+            (LeafKind::One8, Store::Number(_, Values::W8(values))) => values.push(read!(u64, bytes, BIG)),
+            (LeafKind::One4, Store::Number(_, Values::W4(values))) => values.push(read!(u32, bytes, BIG)),
+            (LeafKind::One2, Store::Number(_, Values::W2(values))) => values.push(read!(u16, bytes, BIG)),
+            (LeafKind::One1, Store::Number(_, Values::W1(values))) => values.push(read!(u8, bytes, BIG)),
+            (LeafKind::Many, Store::Number(_, values)) => values.extend(&bytes[..leaf.length as usize], BIG),
+            _ => copy_other(leaf, bytes, BIG, table),
         }
+    }
+}
+
+/// Copies what is rare.
+fn copy_other(leaf: &Leaf, bytes: &[u8], big_endian: bool, table: &mut Table) {
+    let bytes = &bytes[..leaf.length as usize];
+    match (leaf.kind, &mut table.nodes[leaf.node as usize].store) {
+        (LeafKind::Text, Store::Text(_)) => add_text(leaf.node, super::walk::until_zero(bytes), table),
+        (LeafKind::List, Store::List { element, .. }) => {
+            let element = *element;
+            if let Store::Number(number, values) = &mut table.nodes[element as usize].store {
+                values.extend(bytes, big_endian);
+                let count = leaf.length as usize / number.width() as usize;
+                add_offset(leaf.node, count, table);
+            }
+        }
+        _ => {}
     }
 }
 

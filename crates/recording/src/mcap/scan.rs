@@ -37,6 +37,8 @@ pub struct Scan {
     pub topics: BTreeMap<u16, Arc<Topic>>,
     /// Metadata records.
     pub metadata: Vec<MetadataEntry>,
+    /// Where the Attachment records stand, and how long they are.
+    pub attachments: Vec<(u64, u64)>,
     /// Readable chunks, in the order of the file.
     pub chunks: Vec<ChunkEntry>,
     /// Stretches of messages outside of chunks, in the order of the file.

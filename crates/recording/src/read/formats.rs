@@ -3,11 +3,12 @@
 //! **Invariant:** a name says nothing: what a file is stands in it.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::container::{Container, Index, Loaded};
 use crate::error::{Error, Result};
+use crate::import::{self, unpacked};
 use crate::loss::Loss;
 use crate::mcap;
 use crate::mcap::decompress::Decompressor;
@@ -15,23 +16,18 @@ use crate::mcap::definitions::Definitions;
 use crate::mcap::opening::{self, Opening};
 use crate::source::ReadAt;
 
-/// How large a file that is compressed as a whole may become.
-const UNPACKED_LIMIT: u64 = 1 << 40;
-
-/// How much is unpacked at a time.
-const STEP: usize = 1 << 20;
-
 /// How a zstd frame begins.
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
 /// A kind of file besides MCAP.
 struct Format {
     magic: &'static [u8],
-    open: fn(&dyn ReadAt) -> Result<Arc<dyn Container>>,
+    /// Opens a source that stands at a path, beside which other parts of it may stand.
+    open: fn(&dyn ReadAt, &Path) -> Result<Arc<dyn Container>>,
 }
 
-/// What is neither of these is an MCAP file, perhaps one without its first page; or its opening says what it is.
-const FORMATS: [Format; 0] = [];
+/// What is none of these is an MCAP file, perhaps one without its first page; or its opening says what it is.
+const FORMATS: [Format; 1] = [Format { magic: b"SQLite format 3\0", open: open_db3 }];
 
 /// A file that was understood. Tapes and their like are read message by message from MCAP, so that one is called directly.
 pub(super) enum Stored {
@@ -71,12 +67,19 @@ impl Stored {
 ///
 /// # Errors
 /// `Invalid` for what is no recording, saying what it is; else what reading answers.
-pub(super) fn open(source: &dyn ReadAt, boot: impl FnOnce() -> Arc<Definitions> + Send) -> Result<Stored> {
+pub(super) fn open(source: &dyn ReadAt, path: &Path, boot: impl FnOnce() -> Arc<Definitions> + Send) -> Result<Stored> {
     let start = start(source)?;
     match FORMATS.iter().find(|format| start.starts_with(format.magic)) {
-        Some(format) => (format.open)(source).map(Stored::Other),
+        Some(format) => (format.open)(source, path).map(Stored::Other),
         None => opening::run(Opening::with_definitions(boot), source).map(Stored::Mcap),
     }
+}
+
+fn open_db3(source: &dyn ReadAt, path: &Path) -> Result<Arc<dyn Container>> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    let wal = File::open(name).ok().filter(|wal| wal.metadata().is_ok_and(|metadata| metadata.len() > 0));
+    import::db3::open(source, wal.map(|wal| Arc::new(wal) as Arc<dyn ReadAt>))
 }
 
 fn start(source: &dyn ReadAt) -> Result<Vec<u8>> {
@@ -95,43 +98,10 @@ pub(super) fn unpack(file: &File) -> Result<Option<(File, Option<Loss>)>> {
     if !start(file)?.starts_with(ZSTD) {
         return Ok(None);
     }
-    let failed = |error| Error::io("cannot unpack it into the temporary folder", error);
-    let mut unpacked = tempfile::tempfile().map_err(failed)?;
-    let mut decoder = zstd::stream::read::Decoder::new(Reader { file, at: 0 }).map_err(failed)?;
-    let mut buffer = vec![0; STEP];
-    let (mut size, mut damage) = (0, None);
-    loop {
-        let count = match decoder.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // What there is in front of the damage is read as a file that was cut.
-            Err(error) if size > 0 => {
-                let reason = format!("the compressed file is damaged: {error}; it is read up to its uncompressed byte {size}");
-                damage = Some(Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason });
-                break;
-            }
-            Err(error) => return Err(Error::invalid("compressed with zstd, but damaged from its beginning on").caused_by(error)),
-        };
-        size += count as u64;
-        if size > UNPACKED_LIMIT {
-            return Err(Error::invalid(format!("compressed with zstd, and more than {} inside", crate::size::format(UNPACKED_LIMIT))));
-        }
-        unpacked.write_all(&buffer[..count]).map_err(failed)?;
+    let (unpacked, damage) = unpacked::file(file, unpacked::FILE_LIMIT)?;
+    if let (Some(why), Ok(true)) = (&damage, ReadAt::is_empty(&unpacked)) {
+        return Err(Error::invalid(format!("compressed with zstd, and nothing of it can be unpacked: {why}")));
     }
-    unpacked.seek(SeekFrom::Start(0)).map_err(failed)?;
-    Ok(Some((unpacked, damage)))
-}
-
-struct Reader<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = ReadAt::read_at(self.file, self.at, buffer)?;
-        self.at += count as u64;
-        Ok(count)
-    }
+    let lost = |reason| Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason };
+    Ok(Some((unpacked, damage.map(lost))))
 }

@@ -12,15 +12,13 @@ use crate::decode::TransformReader;
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::message::{Message, Topic};
+use crate::qos::is_latched;
 use crate::schema::library::Library;
 use crate::time::{Span, Timestamp};
 use crate::topic::TopicFilter;
 
 /// The metadata key of a channel that tells publishers of one topic apart.
 const PUBLISHER_KEY: &str = "tapeloop.publisher";
-
-/// Where ROS 2 puts the quality of service.
-const QOS_KEY: &str = "offered_qos_profiles";
 
 /// How many values are held; later ones take the place of nothing then.
 const VALUE_LIMIT: usize = 100_000;
@@ -125,16 +123,4 @@ pub(super) fn as_of(recording: &Recording, filter: &TopicFilter, at_ns: Timestam
         last.take(message?);
     }
     Ok(last.into_messages())
-}
-
-/// Returns whether a topic says of itself that late subscribers get its last value.
-fn is_latched(topic: &Topic) -> bool {
-    let qos = topic.metadata.get(QOS_KEY);
-    let transient_local = |line: &str| {
-        let value = line.trim().trim_start_matches("- ").strip_prefix("durability:");
-        value.is_some_and(|value| matches!(value.trim(), "1" | "transient_local"))
-    };
-    topic.name.ends_with("/tf_static")
-        || topic.metadata.get("tapeloop.latched").is_some_and(|value| value == "true")
-        || qos.is_some_and(|qos| qos.lines().any(transient_local))
 }

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use super::Recording;
 use super::unit::Content;
+use crate::error::Result;
 use crate::loss::Loss;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
+use crate::topic::TopicFilter;
 
 /// What files say of themselves: `tapeloop info --fast --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,15 +58,46 @@ struct Sum {
     stored_bytes: Option<u64>,
 }
 
+/// How much must be read for some topics and a span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// How many bytes the blocks have that hold them.
+    pub bytes: u64,
+    /// How many bytes all blocks have.
+    pub of_bytes: u64,
+    /// How many of the blocks that are read hold other topics too, or may.
+    pub shared_blocks: u64,
+}
+
+/// Returns how much must be read.
+pub(super) fn cost(recording: &Recording, filter: &TopicFilter, span: Span) -> Result<Cost> {
+    let mut cost = Cost::default();
+    for unit in &recording.inner.units {
+        let content = unit.content()?;
+        let wanted = |channel: &u16| content.topics.get(channel).is_some_and(|topic| filter.matches(&topic.name));
+        for block in &content.index().blocks {
+            cost.of_bytes += block.length;
+            let shift = |time_ns: i64| time_ns.saturating_add(unit.role.correction_ns);
+            let touched = span.touches(shift(block.start_ns), shift(block.end_ns));
+            if touched && block.channels.as_ref().is_none_or(|channels| channels.iter().any(wanted)) {
+                cost.bytes += block.length;
+                cost.shared_blocks += u64::from(block.channels.as_ref().is_none_or(|channels| !channels.iter().all(wanted)));
+            }
+        }
+    }
+    Ok(cost)
+}
+
 /// Adds up what the files say.
 pub(super) fn outline(recording: &Recording) -> Outline {
     let mut topics: BTreeMap<(String, String, String), Sum> = BTreeMap::new();
     let mut losses = recording.inner.losses.clone();
+    let mut shared = false;
     for unit in &recording.inner.units {
         // What was forgotten since it was opened is read once more: there are only so many files that are remembered.
         match unit.content() {
             Ok(content) => {
-                add(&content, &mut topics);
+                shared |= add(&content, &mut topics);
                 losses.extend(content.index().losses.iter().cloned());
             }
             Err(error) => {
@@ -76,6 +109,9 @@ pub(super) fn outline(recording: &Recording) -> Outline {
     let span = recording.span();
     let known = (span.start_ns < span.end_ns).then_some(span);
     let mut notes = recording.notes().to_vec();
+    if shared {
+        notes.push("topics share chunks: whoever reads one of them reads others too".to_owned());
+    }
     notes.push("only what the files say of themselves was read; 'tapeloop info' counts and checks every message".to_owned());
     Outline {
         path: recording.path().to_owned(),
@@ -98,7 +134,8 @@ pub(super) fn outline(recording: &Recording) -> Outline {
     }
 }
 
-fn add(content: &Content, topics: &mut BTreeMap<(String, String, String), Sum>) {
+/// Adds what a file says; returns whether its topics share chunks.
+fn add(content: &Content, topics: &mut BTreeMap<(String, String, String), Sum>) -> bool {
     let index = content.index();
     let mut stored: BTreeMap<u16, u64> = BTreeMap::new();
     let mut told = true;
@@ -116,4 +153,5 @@ fn add(content: &Content, topics: &mut BTreeMap<(String, String, String), Sum>) 
         sum.messages = sum.messages.zip(messages).map(|(a, b)| a + b);
         sum.stored_bytes = sum.stored_bytes.zip(bytes).map(|(a, b)| a.saturating_add(b));
     }
+    index.blocks.iter().any(|block| block.channels.as_ref().is_none_or(|channels| channels.len() > 1))
 }

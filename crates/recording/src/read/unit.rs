@@ -115,7 +115,7 @@ impl Opener {
         }
         let unpacked = unpacked.map(Arc::new);
         let source = unpacked.as_deref().unwrap_or(&file);
-        let stored = formats::open(source, || self.boot(path)).map_err(|error| at(path, error))?;
+        let stored = formats::open(source, path, || self.boot(path)).map_err(|error| at(path, error))?;
         Ok(Unit { unpacked, ..self.take(path, stored, role, false) })
     }
 
@@ -189,7 +189,7 @@ impl Unit {
             return Ok(content.clone());
         }
         let boot = || boot_path(&self.path).map(|path| read_boot(&path)).unwrap_or_default();
-        let stored = formats::open(&*self.source()?, boot).map_err(|error| at(&self.path, error))?;
+        let stored = formats::open(&*self.source()?, &self.path, boot).map_err(|error| at(&self.path, error))?;
         Ok(Arc::new(Content::new(&self.path, stored)))
     }
 

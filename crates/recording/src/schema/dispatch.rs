@@ -33,6 +33,18 @@ pub fn parse_topic(topic: &Topic, library: &Library) -> Result<Tree> {
     parse_with_hash(schema, &topic.encoding, hash.map(String::as_str), library)
 }
 
+/// Returns the hash of a type of ROS, MD5 or RIHS01; nothing for others, and for those that cannot be read.
+pub fn hash(schema: &Schema, encoding: &str, library: &Library) -> Option<String> {
+    let has_text = schema.data.iter().any(|byte| !byte.is_ascii_whitespace());
+    let flavour = flavour(schema, encoding)?;
+    let known = (!has_text).then(|| library.find(&schema.name, None, flavour)).flatten();
+    let schema = known.as_deref().unwrap_or(schema);
+    match flavour {
+        Flavour::Ros1 => ros1::md5(schema, library).ok(),
+        Flavour::Ros2 => ros2::rihs01(schema, library).ok(),
+    }
+}
+
 fn parse_with_hash(schema: &Schema, encoding: &str, hash: Option<&str>, library: &Library) -> Result<Tree> {
     let has_text = schema.data.iter().any(|byte| !byte.is_ascii_whitespace());
     if !has_text && let Some(flavour) = flavour(schema, encoding) {

@@ -8,15 +8,16 @@ mod folder;
 mod noetic;
 mod set;
 mod standard;
+mod stored;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use self::set::{Found, Set};
+pub use self::stored::{Stored, store};
 use crate::error::Result;
 use crate::message::Schema;
-use crate::read;
 use crate::schema::definition::Definitions;
 use crate::schema::section::{Section, Syntax};
 use crate::schema::{TYPE_LIMIT, ros1, ros2, section};
@@ -48,6 +49,18 @@ impl Library {
         Self { sets: standard::sets() }
     }
 
+    /// Returns the standard library with everything before it that [`store`] put into a folder, the last first.
+    ///
+    /// # Errors
+    /// What reading answers; a folder that is not there holds nothing.
+    pub fn user(folder: &Path) -> Result<Self> {
+        let mut library = Self::standard();
+        for set in stored::read(folder)? {
+            library.give(set);
+        }
+        Ok(library)
+    }
+
     /// Returns the library with the definitions in a folder of ROS packages, sources or installed; they go before what it knew.
     ///
     /// # Errors
@@ -62,10 +75,8 @@ impl Library {
     /// # Errors
     /// What opening the recording answers.
     pub fn with_recording(mut self, path: &Path) -> Result<Self> {
-        for topic in read::open(path)?.topics() {
-            if let Some(schema) = &topic.schema {
-                self.add_schema(schema);
-            }
+        for set in stored::of_recording(path)? {
+            self.give(set);
         }
         Ok(self)
     }

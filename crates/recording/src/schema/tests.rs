@@ -4,8 +4,10 @@
 
 mod languages;
 mod library;
+mod outline;
 mod property;
 mod refusals;
+mod stored;
 
 use crate::message::Schema;
 use crate::schema::library::Library;

@@ -58,13 +58,10 @@ fn what_is_no_recording_is_refused_by_name() {
     check(b"hello, this is just some text that nobody recorded", "not an MCAP file: it begins with \"hello, this is j");
     check(b"version https://git-lfs.github.com/spec/v1\noid sha256:73b8\nsize 12345\n", "git lfs pull");
     check(b"#ROSBAG V2.0\n", "ROS 1 bag");
-    check(b"SQLite format 3\0....", "db3");
     check(&[0; 100_000], "not an MCAP file");
     assert_eq!(recording::read::open(Path::new("/nowhere/x.mcap")).err().unwrap().kind(), Kind::NotFound);
     let folder = tempfile::tempdir().unwrap();
     assert!(recording::read::open(folder.path()).err().unwrap().message().contains("no recording in this folder"));
-    save(folder.path(), "bag_0.db3", b"SQLite format 3\0");
-    assert!(recording::read::open(folder.path()).err().unwrap().message().contains("db3 files are not read"));
     save(folder.path(), "metadata.yaml", b"rosbag2_bagfile_information:\n  relative_file_paths:\n  - ../../x.mcap\n");
     assert!(recording::read::open(folder.path()).err().unwrap().message().contains("outside of its folder"));
 }

@@ -71,7 +71,9 @@ fn values(bytes: &[u8], name: &str) -> BTreeSet<String> {
 fn definitions_of_real_bags_have_the_md5_that_the_bag_says() {
     let Some(folder) = data::path("ros1") else { return };
     let mut hashes = BTreeSet::new();
-    for path in data::files(&folder, ".bag") {
+    // In a compressed chunk there is no text to be found like this.
+    let is_plain = |path: &std::path::PathBuf| !["lz4", "bz2"].iter().any(|how| path.to_string_lossy().contains(how));
+    for path in data::files(&folder, ".bag").into_iter().filter(is_plain) {
         let bytes = std::fs::read(&path).unwrap();
         let expected = values(&bytes, "md5sum");
         let found: BTreeSet<String> = values(&bytes, "message_definition")

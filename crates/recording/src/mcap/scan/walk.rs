@@ -215,11 +215,12 @@ impl<'a> Walk<'a> {
         match kind {
             opcode::MESSAGE => self.loose_message(end),
             opcode::HEADER | opcode::SCHEMA | opcode::CHANNEL | opcode::METADATA | opcode::MESSAGE_INDEX => self.small(kind, length, end),
-            opcode::ATTACHMENT => Ok(match resync::attachment_length(&mut self.window, self.at)? {
-                Some(inner) if inner == length => Step::Checked(end),
-                Some(inner) if inner < length => Step::Opaque(end),
-                _ => Step::Damaged("damaged attachment".to_owned(), None),
-            }),
+            opcode::ATTACHMENT => {
+                let inner = resync::attachment_length(&mut self.window, self.at)?.filter(|inner| *inner <= length);
+                let Some(inner) = inner else { return damaged("damaged attachment") };
+                self.scan.attachments.push((self.at, end - self.at));
+                Ok(if inner == length { Step::Checked(end) } else { Step::Opaque(end) })
+            }
             opcode::DATA_END if self.scan.closed && end == self.end && length >= 4 => Ok(Step::End),
             opcode::DATA_END if !self.scan.closed && (length == 4 || length < 64 && resync::plausible(&mut self.window, end)?) => {
                 Ok(Step::End)

@@ -66,6 +66,21 @@ impl Set {
         *known == (syntax, text)
     }
 
+    /// Adds what another set has, unless both say different things of a name. Returns whether it did.
+    pub(super) fn absorb(&mut self, other: &Self) -> bool {
+        let agrees = other.texts.iter().all(|(name, text)| self.texts.get(name).is_none_or(|own| own == text));
+        let does = agrees && self.flavour == other.flavour;
+        if does {
+            self.texts.extend(other.texts.iter().map(|(name, text)| (name.clone(), text.clone())));
+        }
+        does
+    }
+
+    /// Returns whose definitions they are, if that is known.
+    pub(super) fn flavour(&self) -> Option<Flavour> {
+        self.flavour
+    }
+
     /// Returns the section that a type stands in.
     pub(super) fn find(&self, type_name: &str, flavour: Flavour) -> Option<Found> {
         if self.flavour.is_some_and(|own| own != flavour) {
