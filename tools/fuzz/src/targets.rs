@@ -29,7 +29,7 @@ const fn target(name: &'static str, feed: fn(&[u8]), seeds: fn(Option<&Path>) ->
 
 /// All targets.
 pub(crate) const TARGETS: &[Target] = &[
-    target("mcap-open", |input| contained(input, |source| Ok(mcap::opening::open(source)?)), seeds::mcap),
+    target("mcap-open", |input| contained(input, mcap::opening::open), seeds::mcap),
     target("mcap-scan", |input| drop(mcap::scan::scan(&Bytes::copy_from_slice(input))), seeds::mcap),
     target("mcap-summary", |input| drop(mcap::summary::read(&Bytes::copy_from_slice(input))), seeds::mcap),
     target("manifest", |input| drop(Manifest::parse(input)), seeds::manifest),

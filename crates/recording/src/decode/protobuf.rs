@@ -142,7 +142,7 @@ impl<'a, S: Sink<'a>> Walk<'_, 'a, S> {
 
     fn packed(&mut self, element: &FieldKind, writing: Writing, bytes: &'a [u8]) -> Result<()> {
         if let (Writing::Fixed32 | Writing::Fixed64, Some(number)) = (writing, fixed(element)) {
-            if bytes.len() % number.width() as usize != 0 {
+            if !bytes.len().is_multiple_of(number.width() as usize) {
                 return Err(Error::corrupt("malformed protobuf: a list of numbers whose last one is cut off"));
             }
             self.sink.numbers(Numbers { bytes, number, big_endian: false });

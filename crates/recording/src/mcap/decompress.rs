@@ -17,6 +17,9 @@ pub const UNCOMPRESSED_LIMIT: u64 = 2 << 30;
 /// The best ratio LZ4 can have: a declared size beyond it is a lie.
 const LZ4_RATIO_LIMIT: u64 = 256;
 
+/// How many times its stored size a zstd frame may claim to be for its memory to be taken at once; else it is taken as it fills.
+const ZSTD_BELIEVED_RATIO: u64 = 512;
+
 /// What a disk writes as one.
 const SECTOR: usize = 512;
 
@@ -57,9 +60,11 @@ impl Decompressor {
             if content > size {
                 return Err(format!("zstd frame of {content} bytes in a chunk of {size}"));
             }
-            let mut records = reserve(size)?;
-            self.zstd.decompress_to_buffer(stored, &mut records).map_err(|error| format!("zstd: {error}"))?;
-            return Ok(records.into());
+            if content <= stored.len() as u64 * ZSTD_BELIEVED_RATIO {
+                let mut records = reserve(content)?;
+                self.zstd.decompress_to_buffer(stored, &mut records).map_err(|error| format!("zstd: {error}"))?;
+                return Ok(records.into());
+            }
         }
         let decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(|error| format!("zstd: {error}"))?;
         read_up_to(decoder, size).1.map_err(|error| format!("zstd: {error}"))

@@ -81,7 +81,7 @@ pub(crate) fn define(schema: &Schema) -> Result<Flatbuffer> {
 }
 
 /// What `reflection.fbs` calls the kinds of values.
-mod base {
+mod code {
     pub(super) const UNION_TYPE: u8 = 1;
     pub(super) const STRING: u8 = 13;
     pub(super) const VECTOR: u8 = 14;
@@ -238,11 +238,11 @@ impl<'a> Resolver<'a> {
         let index = stored.number(place::of(2))?.map_or(-1, i32::from_le_bytes);
         let index = usize::try_from(index).ok();
         Ok(match base {
-            base::VECTOR => {
+            code::VECTOR => {
                 let element = self.single(element, index, members)?;
                 element.map(|element| FieldKind::List { element: Box::new(element), bound: None })
             }
-            base::ARRAY => {
+            code::ARRAY => {
                 let length = stored.number(place::of(3))?.map_or(0, u16::from_le_bytes);
                 let element = self.single(element, index, members)?;
                 element.map(|element| FieldKind::Array { element: Box::new(element), length: u32::from(length) })
@@ -253,10 +253,10 @@ impl<'a> Resolver<'a> {
 
     fn single(&mut self, base: u8, index: Option<usize>, members: &mut Vec<i64>) -> Result<Option<FieldKind>> {
         Ok(match (base, index) {
-            (base::UNION, Some(index)) => Some(FieldKind::Union(self.members(index, members)?)),
-            (base::OBJECT, Some(index)) => Some(FieldKind::Struct(self.want(index)?)),
-            (base::UNION_TYPE | 3..=10, Some(index)) => Some(FieldKind::Enum(self.names(index)?)),
-            (base::STRING, _) => Some(FieldKind::String),
+            (code::UNION, Some(index)) => Some(FieldKind::Union(self.members(index, members)?)),
+            (code::OBJECT, Some(index)) => Some(FieldKind::Struct(self.want(index)?)),
+            (code::UNION_TYPE | 3..=10, Some(index)) => Some(FieldKind::Enum(self.names(index)?)),
+            (code::STRING, _) => Some(FieldKind::String),
             (other, _) => number_kind(other),
         })
     }
@@ -295,7 +295,7 @@ impl<'a> Resolver<'a> {
             let Some(stored) = value.table(place::of(3))? else { continue };
             let base = stored.number(place::of(0))?.map_or(0, u8::from_le_bytes);
             let object = stored.number(place::of(2))?.and_then(|index| usize::try_from(i32::from_le_bytes(index)).ok());
-            let (base::OBJECT, Some(object)) = (base, object) else { continue };
+            let (code::OBJECT, Some(object)) = (base, object) else { continue };
             let name = short(value.text(place::NAME)?.unwrap_or_default())?;
             self.room.take_text(&name)?;
             types.push((name, self.want(object)?));

@@ -119,27 +119,27 @@ fn of(base: u8, element: u8, index: i32) -> Said {
 /// Returns the binary schema of `rover.Everything`, which has every kind of field: `Pose` is a struct of 8 bytes.
 pub(crate) fn everything() -> Schema {
     let mut make = Maker { builder: FlatBufferBuilder::new() };
-    let (list, object, union) = (base::VECTOR, base::OBJECT, base::UNION);
+    let (list, object, union) = (code::VECTOR, code::OBJECT, code::UNION);
     let fields: Vec<(&str, Said)> = vec![
         ("flag", plain(2)),
         ("small", plain(3)),
         ("large", plain(10)),
         ("gain", Said { real: 1.5, ..plain(11) }),
         ("x", plain(12)),
-        ("name", plain(base::STRING)),
+        ("name", plain(code::STRING)),
         ("mode", Said { integer: 1, ..of(3, 0, 0) }),
         ("pose", of(object, 0, 2)),
         ("inner", of(object, 0, 1)),
         ("inners", of(list, object, 1)),
         ("poses", of(list, object, 2)),
         ("data", of(list, 4, -1)),
-        ("names", of(list, base::STRING, -1)),
-        ("any_type", of(base::UNION_TYPE, 0, 1)),
+        ("names", of(list, code::STRING, -1)),
+        ("any_type", of(code::UNION_TYPE, 0, 1)),
         ("any", of(union, 0, 1)),
         ("old", Said { deprecated: true, ..plain(7) }),
         ("modes", of(list, 3, 0)),
         ("maybe", Said { optional: true, ..plain(7) }),
-        ("anys_type", of(list, base::UNION_TYPE, 1)),
+        ("anys_type", of(list, code::UNION_TYPE, 1)),
         ("anys", of(list, union, 1)),
         ("self", of(object, 0, 0)),
         ("numbers", Said { required: true, ..of(list, 12, -1) }),
@@ -147,9 +147,9 @@ pub(crate) fn everything() -> Schema {
     let mut fields: Vec<Built> = (0..).zip(&fields).map(|(id, (name, said))| make.field(name, id, said)).collect();
     fields.reverse();
     let everything = make.object("rover.Everything", &fields, 0);
-    let inner = [make.field("x", 0, &plain(7)), make.field("text", 1, &plain(base::STRING))];
+    let inner = [make.field("x", 0, &plain(7)), make.field("text", 1, &plain(code::STRING))];
     let inner = make.object("rover.Inner", &inner, 0);
-    let code = Said { at: Some(6), length: 2, ..of(base::ARRAY, 4, -1) };
+    let code = Said { at: Some(6), length: 2, ..of(code::ARRAY, 4, -1) };
     let pose = [
         make.field("at", 0, &Said { at: Some(0), ..of(object, 0, 3) }),
         make.field("mode", 1, &Said { at: Some(4), ..of(3, 0, 0) }),
@@ -159,7 +159,7 @@ pub(crate) fn everything() -> Schema {
     let point = [make.field("x", 1, &Said { at: Some(2), ..plain(5) })];
     let point = make.object("rover.Point", &point, 4);
     let mode = make.enumeration("rover.Mode", 3, &[("REVERSING", -1, plain(0)), ("IDLE", 0, plain(0)), ("DRIVING", 1, plain(0))]);
-    let members = [("NONE", 0, plain(0)), ("Inner", 1, of(object, 0, 1)), ("Pose", 4, of(object, 0, 2)), ("Text", 5, plain(base::STRING))];
+    let members = [("NONE", 0, plain(0)), ("Inner", 1, of(object, 0, 1)), ("Pose", 4, of(object, 0, 2)), ("Text", 5, plain(code::STRING))];
     let any = make.enumeration("rover.Any", 1, &members);
     let data = make.finish(&[everything, inner, pose, point], &[mode, any]);
     Schema { name: "rover.Everything".into(), encoding: "flatbuffer".into(), data: Bytes::from(data) }
