@@ -62,10 +62,12 @@ pub(crate) fn definitions(schema: &Schema) -> Result<(Definitions, String)> {
     if let Some(kind) = definitions.get(&root).is_none().then(|| parts_of(&definitions, &root)).flatten() {
         return Err(Error::invalid(format!("'{root}' is no message: its messages are {kind}")));
     }
-    if definitions.get(&root).is_none()
-        && let Some((found, _)) = definitions.resolve(last(&root), "")
-    {
-        root = found.to_owned();
+    if definitions.get(&root).is_none() {
+        // IDL has other scopes than those of ROS, or none.
+        let written = schema.name.replace("::", "/");
+        let found = definitions.get(&written).is_some().then_some(written);
+        let found = found.or_else(|| definitions.resolve(last(&root), "").map(|(name, _)| name.to_owned()));
+        root = found.unwrap_or(root);
     }
     Ok((definitions, root))
 }

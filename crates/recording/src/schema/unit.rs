@@ -10,6 +10,9 @@ const LENGTH_LIMIT: usize = 40;
 /// How much of a comment is looked at.
 const COMMENT_LIMIT: usize = 4096;
 
+/// At how many places of a comment a unit is looked for, of each kind of place.
+const PLACE_LIMIT: usize = 16;
+
 /// Units by the words for them; the symbols themselves stand in [`SYMBOLS`].
 const WORDS: &[(&str, &str)] = &[
     ("meter", "m"),
@@ -61,8 +64,7 @@ const ONLY_IN_BRACKETS: &[&str] = &["A", "B", "C", "F", "G", "g", "h", "T", "K",
 
 /// Returns the unit that a comment names; empty where it names none, or more than one.
 pub(crate) fn of_comment(comment: &str) -> String {
-    let end = (0..=comment.len().min(COMMENT_LIMIT)).rev().find(|end| comment.is_char_boundary(*end)).unwrap_or(0);
-    let comment = &comment[..end];
+    let comment = start(comment, COMMENT_LIMIT);
     let mut found: Option<String> = None;
     for unit in candidates(comment) {
         match &found {
@@ -76,17 +78,17 @@ pub(crate) fn of_comment(comment: &str) -> String {
 fn candidates(comment: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (open, close) in [('[', ']'), ('(', ')')] {
-        for (offset, _) in comment.match_indices(open) {
-            let inside = &comment[offset + 1..];
+        for (offset, _) in comment.match_indices(open).take(PLACE_LIMIT) {
+            let inside = start(&comment[offset + 1..], LENGTH_LIMIT + 1);
             let stands_free = comment[..offset].chars().next_back().is_none_or(char::is_whitespace);
-            if stands_free && let Some(end) = inside.find(close).filter(|end| *end <= LENGTH_LIMIT) {
+            if stands_free && let Some(end) = inside.find(close) {
                 found.extend(parse(&inside[..end], true));
             }
         }
     }
-    for line in comment.lines() {
+    for line in comment.lines().take(PLACE_LIMIT) {
         found.extend(parse(line.trim().trim_end_matches('.'), false));
-        for (offset, _) in line.match_indices("in ") {
+        for (offset, _) in line.match_indices("in ").take(PLACE_LIMIT) {
             if line[..offset].chars().next_back().is_none_or(|c| c.is_whitespace() || c == '(') {
                 found.extend(behind_in(&line[offset + 3..]));
             }
@@ -98,6 +100,7 @@ fn candidates(comment: &str) -> Vec<String> {
 /// Returns the unit that one or two words behind "in" name, if the sentence goes on as behind a unit.
 fn behind_in(text: &str) -> Option<String> {
     let end = |text: &str| text.find([',', ';', ')', '(', '[']).or_else(|| text.find(". ")).unwrap_or(text.len());
+    let text = start(text, 3 * LENGTH_LIMIT);
     let phrase = text[..end(text)].trim().trim_end_matches('.');
     let mut words = phrase.split_whitespace();
     let first = words.next()?;
@@ -111,6 +114,12 @@ fn behind_in(text: &str) -> Option<String> {
             })
         }
     }
+}
+
+/// Returns as much of the start of a text.
+fn start(text: &str, length: usize) -> &str {
+    let end = (0..=text.len().min(length)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
 }
 
 /// Returns a unit in symbols, if the whole text is one.

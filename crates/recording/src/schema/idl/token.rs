@@ -147,9 +147,13 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    /// Returns whether a sign or a point begins a number.
     fn digit_follows(&self) -> bool {
-        let digits = self.rest.trim_start_matches(['-', '+']).trim_start_matches('.');
-        self.rest.len() - digits.len() <= 2 && digits.starts_with(|c: char| c.is_ascii_digit())
+        let mut behind = self.rest.chars().skip(1);
+        match behind.next() {
+            Some('.') => behind.next().is_some_and(|c| c.is_ascii_digit()),
+            next => next.is_some_and(|c| c.is_ascii_digit()),
+        }
     }
 
     fn number(&mut self) -> &'a str {

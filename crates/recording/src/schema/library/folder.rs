@@ -29,6 +29,7 @@ pub(super) fn read(folder: &Path) -> Result<Set> {
     let mut set = Set::new(folder.display().to_string(), None);
     let mut open = vec![(root.clone(), 0)];
     let mut seen = 0_usize;
+    let mut generated = Vec::new();
     while let Some((folder, depth)) = open.pop() {
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
@@ -36,11 +37,11 @@ pub(super) fn read(folder: &Path) -> Result<Set> {
             // A folder below that may not be read holds nothing for us.
             Err(_) => continue,
         };
-        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).take(ENTRY_LIMIT).collect();
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).take(ENTRY_LIMIT + 1).collect();
         paths.sort();
         for path in paths {
             seen += 1;
-            if seen > ENTRY_LIMIT || set.len() >= DEFINITION_LIMIT {
+            if seen > ENTRY_LIMIT || set.len() + generated.len() >= DEFINITION_LIMIT {
                 return Err(Error::invalid(format!(
                     "more than {ENTRY_LIMIT} files or {DEFINITION_LIMIT} definitions: name a package, not a whole disk: {}",
                     root.display()
@@ -52,9 +53,17 @@ pub(super) fn read(folder: &Path) -> Result<Set> {
                     open.push((path, depth + 1));
                 }
             } else if let Some((name, syntax)) = definition(&path) {
-                add(&mut set, &root, &path, &name, syntax)?;
+                if syntax == Syntax::Idl {
+                    generated.push((path, name));
+                } else {
+                    add(&mut set, &root, &path, &name, syntax)?;
+                }
             }
         }
+    }
+    // Installed packages have an .idl beside each .msg that it was made from.
+    for (path, name) in generated {
+        add(&mut set, &root, &path, &name, Syntax::Idl)?;
     }
     if set.len() == 0 {
         return Err(Error::not_found(format!("there are no .msg, .srv, .action or .idl files below {}", folder.display())));

@@ -184,3 +184,12 @@ fn names_are_found_as_ros_finds_them() {
         ["string: string", "int8: i8 = 3", "type: bool", "struct: u8"]
     );
 }
+
+#[test]
+fn idl_may_have_other_scopes_than_those_of_ros() {
+    let text = "module a { struct T { long x; }; module b { struct T { T self_; }; struct U { ::a::T t; b::T u; }; }; };";
+    assert_eq!(fields(&tree("ros2idl", "a::T", text)), ["x: i32"]);
+    assert_eq!(fields(&tree("ros2idl", "a/T", text)), ["x: i32"]);
+    assert_eq!(fields(&tree("ros2idl", "U", "struct U { string s; };")), ["s: string"]);
+    assert_eq!(fields(&tree("ros2idl", "x/msg/U", "struct U { string s; };")), ["s: string"]);
+}

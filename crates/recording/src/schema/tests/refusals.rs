@@ -120,3 +120,16 @@ fn definitions_beyond_the_limits_are_refused() {
     let modules = "module m {".repeat(40);
     assert!(refusal("ros2idl", "T", &modules).contains("modules are more than 16 deep"));
 }
+
+#[test]
+fn long_texts_take_no_longer_than_they_are() {
+    let huge = 1 << 20;
+    let minus = format!("const long X = {};", "-".repeat(huge));
+    assert!(refusal("ros2idl", "T", &minus).contains("nothing defines 'T'"));
+    let comments = format!("float64 x # {}\n", "[in ".repeat(1_000));
+    let many: String = (0..1_000).map(|n| comments.replacen('x', &format!("x{n}"), 1)).collect();
+    assert_eq!(fields(&tree("ros2msg", "a/msg/T", &many)).len(), 1_000);
+    assert!(refusal("ros2msg", "a/msg/T", &"[".repeat(huge)).contains("a type and a name are wanted"));
+    assert!(refusal("ros2idl", "T", &"@a(".repeat(huge / 3)).contains("an annotation does not end"));
+    assert!(refusal("ros2idl", "T", &"/".repeat(huge)).contains("nothing defines 'T'"));
+}

@@ -26,6 +26,7 @@ fn a_folder_of_packages_gives_messages_services_and_actions() {
     write(folder.path(), "src/other-name/srv/Ask.srv", "int8 a\n---\nmy_msgs/Part b\n");
     write(folder.path(), "src/other-name/action/Do.action", "int8 a\n---\nint8 b\n---\nint8 c\n");
     write(folder.path(), "src/idl_msgs/msg/Deep.idl", "module idl_msgs { module msg { struct Deep { my_msgs::msg::Part part; }; }; };");
+    write(folder.path(), "src/my_msgs/msg/Thing.idl", "module my_msgs { module msg { struct Thing { long generated; }; }; };");
     write(folder.path(), ".git/x_msgs/msg/Hidden.msg", "int8 x");
     write(folder.path(), "README.msg", "not a message");
     let library = Library::standard().with_folder(folder.path()).unwrap();
