@@ -70,7 +70,8 @@ fn damage(kind: u64, seed: u64, from: u64, bytes: &mut Vec<u8>) -> Vec<Range<u64
     match kind {
         0 => {
             bytes.truncate(at as usize);
-            vec![at..length]
+            let behind = at..length;
+            vec![behind]
         }
         1 => {
             bytes[place(&touched)].fill(0);
@@ -78,7 +79,8 @@ fn damage(kind: u64, seed: u64, from: u64, bytes: &mut Vec<u8>) -> Vec<Range<u64
         }
         2 => {
             bytes[at as usize] ^= 1 << number(8);
-            vec![at..at + 1]
+            let flipped = at..at + 1;
+            vec![flipped]
         }
         3 => {
             bytes.extend((0..size).map(|_| number(256) as u8));

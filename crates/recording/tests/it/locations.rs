@@ -232,9 +232,8 @@ fn messages_are_read_over_bytes_that_are_still_on_their_way() {
         }
     };
     let span = Span::new(1_000_000 + 500_000, 1_000_000 + 600_000);
-    let mut messages = recording.messages(&TopicFilter::all(), span).unwrap();
     let mut sequences = Vec::new();
-    while let Some(next) = messages.next() {
+    for next in recording.messages(&TopicFilter::all(), span).unwrap() {
         match next {
             Ok(message) => sequences.push(message.sequence),
             Err(error) => {
