@@ -370,6 +370,50 @@ def reopen(bench: Bench) -> Outcome:
     return Outcome(rows, raw)
 
 
+def linear_read(bench: Bench) -> Outcome:
+    """Every message of 60 s of a car (158,507 messages), against PyPI's mcap and rosbags and the `mcap` crate."""
+    beside = PYTHON.parents[2] / "shared" / "data"
+    file = Path(os.environ.get("TAPELOOP_TEST_DATA", beside)) / "mcap/comma2k19/comma2k19_ros2_mcap.mcap"
+    if not file.exists():
+        return Outcome([Row(f"linear read: there is no {file.name} (set TAPELOOP_TEST_DATA)", "skipped")])
+    runs = interleave(
+        bench.runs,
+        {
+            "tapeloop": lambda: bench.tape("read", "--data", file),
+            "mcap crate": lambda: bench.tape("read-mcap", "--data", file),
+            "PyPI mcap": lambda: bench.script("read_file.py", "mcap", file),
+            "PyPI rosbags": lambda: bench.script("read_file.py", "rosbags", file),
+        },
+    )
+    counts = {run["messages"] for values in runs.values() for run in values}
+    if len(counts) != 1:
+        raise RuntimeError(f"the readers found different numbers of messages: {counts}")
+    ours = median(runs["tapeloop"], rate)
+    rows = [
+        ratio_row(f"linear read of comma2k19; {peer}", "msg/s", ours, median(runs[peer], rate), aim)
+        for peer, aim in [("PyPI mcap", 20), ("PyPI rosbags", 8), ("mcap crate", 1)]
+    ]
+    return Outcome(rows, runs)
+
+
+def one_topic(bench: Bench) -> Outcome:
+    """One topic of a hundred of 1 GB (or $BENCH_FILE_BYTES) that is chunked by topic: bytes read, memory."""
+    size = os.environ.get("BENCH_FILE_BYTES", "1000000000")
+    file = bench.fresh().with_suffix(".mcap")
+    bench.tape("make-topics", "--data", file, "--bytes", size)
+    options = ["--data", file, "--topics", "/bench/topic_7"]
+    runs = [bench.tape("read", *options) for _ in range(bench.runs)]
+    share = median(runs, lambda run: run["read_bytes"] / run["file_bytes"])
+    memory = median(runs, "peak_rss") / (1 << 20)
+    case = f"one topic of 1 % of {runs[0]['file_bytes'] / 1e9:.1f} GB"
+    rows = [
+        Row(f"{case}: share of the bytes that is read", f"{share:.2%}", aim="≤ 3 %", met=share <= 0.03),
+        Row(f"{case}: memory", f"{memory:.0f} MiB", aim="≤ 200 MB", met=memory <= 190),
+        Row(f"{case}: time", f"{median(runs, 'seconds') * 1e3:.0f} ms"),
+    ]
+    return Outcome(rows, {"one topic": runs})
+
+
 def drop_caches() -> bool:
     """Makes the system forget what files hold; only root may."""
     os.sync()
@@ -390,4 +434,6 @@ CASES: dict[str, Callable[[Bench], Outcome]] = {
     "automotive": automotive,
     "capture": capture,
     "reopen": reopen,
+    "read": linear_read,
+    "one-topic": one_topic,
 }

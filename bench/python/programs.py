@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PYTHON_PEERS = ["foxglove-sdk==0.30.3", "reduct-py==1.21.0", "mcap==1.6.0", "numpy"]
+PYTHON_PEERS = ["foxglove-sdk==0.30.3", "reduct-py==1.21.0", "mcap==1.6.0", "numpy", "rosbags"]
 REDUCTSTORE_VERSION = "1.21.5"
 
 

@@ -11,6 +11,7 @@ mod clients;
 mod load;
 mod measure;
 mod payload;
+mod reading;
 mod reopen;
 
 use anyhow::Result;
@@ -37,6 +38,12 @@ enum Case {
     MakeSegments(reopen::MakeArguments),
     /// Opens a tape and logs one message.
     Reopen(reopen::Arguments),
+    /// Reads a file, or some topics of it.
+    Read(reading::Arguments),
+    /// Reads a file with the `mcap` crate.
+    ReadMcap(reading::Arguments),
+    /// Writes a file of a hundred topics, each in chunks of its own.
+    MakeTopics(reading::MakeArguments),
     /// Logs through the agent.
     Agent(clients::Arguments),
 }
@@ -49,6 +56,9 @@ fn main() -> Result<()> {
         Case::Capture(arguments) => capture::run(&arguments)?,
         Case::MakeSegments(arguments) => reopen::make(&arguments)?,
         Case::Reopen(arguments) => reopen::run(&arguments)?,
+        Case::Read(arguments) => reading::run(&arguments)?,
+        Case::ReadMcap(arguments) => reading::mcap(&arguments)?,
+        Case::MakeTopics(arguments) => reading::make(&arguments)?,
         Case::Agent(arguments) => clients::run(&arguments)?,
     };
     println!("{report}");

@@ -55,8 +55,17 @@ fn status_bytes(key: &str) -> Result<u64> {
 
 /// Returns how many bytes this process has handed to write calls.
 pub(crate) fn written_bytes() -> Result<u64> {
+    io_bytes("wchar:")
+}
+
+/// Returns how many bytes this process got from read calls.
+pub(crate) fn read_bytes() -> Result<u64> {
+    io_bytes("rchar:")
+}
+
+fn io_bytes(key: &str) -> Result<u64> {
     let io = std::fs::read_to_string("/proc/self/io")?;
-    let line = io.lines().find_map(|line| line.strip_prefix("wchar:")).context("no wchar in /proc/self/io")?;
+    let line = io.lines().find_map(|line| line.strip_prefix(key)).with_context(|| format!("no {key} in /proc/self/io"))?;
     Ok(line.trim().parse()?)
 }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use jiff::tz::TimeZone;
-use recording::read::Recording;
+use recording::mcap::chunk::Compression;
+use recording::read::{ExportOptions, Recording};
 use recording::{Span, Timestamp, TopicFilter, time};
 use robot::{Length, When};
 
@@ -81,6 +82,18 @@ impl Reason {
     }
 }
 
+/// Reads how chunks are compressed.
+pub(crate) fn compression(text: &str) -> Result<Compression, String> {
+    let level = text.strip_prefix("zstd(").and_then(|rest| rest.strip_suffix(')')).and_then(|level| level.trim().parse().ok());
+    match (text, level) {
+        ("none", _) => Ok(Compression::None),
+        ("lz4", _) => Ok(Compression::Lz4),
+        ("zstd", _) => Ok(ExportOptions::default().compression),
+        (_, Some(level @ 1..=22)) => Ok(Compression::Zstd(level)),
+        _ => Err("not a compression (write none, lz4, zstd, or zstd(LEVEL) with a level from 1 to 22)".to_owned()),
+    }
+}
+
 /// Reads a duration.
 pub(crate) fn length(text: &str) -> Result<Length, String> {
     time::parse_duration(text).map_err(|error| error.to_string())?;
@@ -110,5 +123,21 @@ fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("not a label: '{text}' (write it like operator=ada)")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressions_are_read_as_people_write_them() {
+        assert_eq!(compression("none"), Ok(Compression::None));
+        assert_eq!(compression("lz4"), Ok(Compression::Lz4));
+        assert_eq!(compression("zstd"), Ok(Compression::Zstd(3)));
+        assert_eq!(compression("zstd(19)"), Ok(Compression::Zstd(19)));
+        for wrong in ["zstd(0)", "zstd(23)", "zstd()", "gzip", ""] {
+            assert!(compression(wrong).is_err(), "{wrong}");
+        }
     }
 }

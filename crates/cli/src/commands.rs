@@ -3,6 +3,7 @@
 //! **Invariant:** a command is one file, with its arguments on top and what it does below.
 
 mod cat;
+mod convert;
 mod doctor;
 mod export;
 mod info;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Info(info::Info),
     Cat(cat::Cat),
     Export(export::Export),
+    Convert(convert::Convert),
     Doctor(doctor::Doctor),
 }
 
@@ -48,6 +50,7 @@ impl Command {
             Self::Info(command) => command.run(),
             Self::Cat(command) => command.run(),
             Self::Export(command) => command.run(),
+            Self::Convert(command) => command.run(),
             Self::Doctor(command) => command.run(),
         }
     }

@@ -34,6 +34,33 @@ pub trait Container: Send + Sync + fmt::Debug {
         block: usize,
         wanted: &mut dyn FnMut(u16, i64) -> bool,
     ) -> Result<std::result::Result<Loaded, String>>;
+
+    /// Returns messages by channel, where the file says it without being read; damage may have taken some of them.
+    fn counts(&self) -> Option<&BTreeMap<u16, u64>> {
+        None
+    }
+
+    /// Returns what is lost with a block that cannot be read, for the reason `why`.
+    ///
+    /// # Errors
+    /// Only what reading the source answers.
+    fn losses(&self, _source: &dyn ReadAt, block: usize, why: &str) -> Result<Vec<Loss>> {
+        let index = self.index();
+        let Some(block) = index.blocks.get(block) else { return Ok(Vec::new()) };
+        let only = block.channels.as_ref().and_then(|channels| <[u16; 1]>::try_from(channels.as_slice()).ok());
+        let topic = only.and_then(|[channel]| index.topics.get(&channel)).map(|topic| topic.name.clone());
+        let (start_ns, end_ns) = (Some(block.start_ns), Some(block.end_ns));
+        let reason = format!("damaged block: {why}, at byte {}", block.offset);
+        Ok(vec![Loss { topic, start_ns, end_ns, messages: None, bytes: Some(block.length), reason }])
+    }
+
+    /// Returns where the payload of a message of a loaded block stands; `None` where the format has no byte ranges.
+    ///
+    /// Where payloads stand in no chunk, [`Loaded::bytes`] begin where the block does.
+    fn location(&self, block: &Block, chunk: Option<&Chunk>, place: &Place) -> Option<Location> {
+        let start = if chunk.is_some() { 0 } else { block.offset };
+        Some(Location { offset: start + u64::from(place.start), length: u64::from(place.length), chunk: chunk.cloned() })
+    }
 }
 
 /// What a file holds and where.

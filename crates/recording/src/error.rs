@@ -89,6 +89,18 @@ impl Error {
         &self.message
     }
 
+    /// Returns whether bytes are missing that somebody still has to feed: see [`crate::source::Fed`].
+    pub fn lacks_bytes(&self) -> bool {
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::WouldBlock) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         self.kind == Kind::Unavailable

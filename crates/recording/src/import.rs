@@ -1,6 +1,13 @@
-//! Recordings of other programs: each format is understood as a [`crate::container::Container`].
+//! Recordings that other programs made, each format behind [`Container`](crate::container::Container).
 //!
-//! **Invariant:** a file is read, never written, and none of its bytes is believed before it is checked.
+//! In comes a source of bytes or a folder, out come topics, blocks of messages and what is lost.
+//!
+//! **Invariant:** importing never writes to what it reads, and no payload byte is changed.
 
 pub mod bag;
+pub mod db3;
+pub mod lerobot;
+pub mod rosbag2;
+pub mod sqlite;
 pub mod ulog;
+pub mod unpacked;

@@ -6,6 +6,7 @@
 //! **Invariant:** nothing here knows what a robot, a lake or a server is.
 
 pub mod container;
+pub mod convert;
 pub mod error;
 pub mod import;
 pub mod key;
@@ -13,6 +14,7 @@ pub mod loss;
 pub mod manifest;
 pub mod mcap;
 pub mod message;
+pub mod qos;
 pub mod read;
 pub mod schema;
 pub mod size;

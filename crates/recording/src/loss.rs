@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** a loss is said, never guessed away: an unknown count is `None`, not zero.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// A stretch of time in which messages of a topic are missing.
@@ -31,6 +33,49 @@ impl Loss {
     }
 }
 
+/// What losses add up to, and how sure that is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// How many messages are known to be lost.
+    pub messages: u64,
+    /// How many bytes are known to be lost.
+    pub bytes: u64,
+    /// How many chunks cannot be read, or not wholly.
+    pub chunks: u64,
+    /// From when, as far as that is known; ns UTC.
+    pub start_ns: Option<i64>,
+    /// Until when, as far as that is known; ns UTC.
+    pub end_ns: Option<i64>,
+    /// The topics that surely lost something, by name.
+    pub topics: Vec<String>,
+    /// Whether other topics may have lost something too.
+    pub any_topic: bool,
+    /// Whether the number of messages is all that was lost, and not the least.
+    pub exact: bool,
+}
+
+impl Damage {
+    /// Adds up what was lost; `None` where nothing was.
+    pub fn of(losses: &[Loss]) -> Option<Self> {
+        let lost: Vec<&Loss> = losses.iter().filter(|loss| loss.is_lost()).collect();
+        if lost.is_empty() {
+            return None;
+        }
+        let topics: BTreeSet<&String> = lost.iter().filter_map(|loss| loss.topic.as_ref()).collect();
+        let chunks: BTreeSet<&str> = lost.iter().map(|loss| loss.reason.as_str()).filter(|reason| reason.contains("chunk")).collect();
+        Some(Self {
+            messages: lost.iter().filter_map(|loss| loss.messages).fold(0, u64::saturating_add),
+            bytes: lost.iter().filter_map(|loss| loss.bytes).fold(0, u64::saturating_add),
+            chunks: chunks.len() as u64,
+            start_ns: lost.iter().filter_map(|loss| loss.start_ns).min(),
+            end_ns: lost.iter().filter_map(|loss| loss.end_ns).max(),
+            topics: topics.into_iter().cloned().collect(),
+            any_topic: lost.iter().any(|loss| loss.topic.is_none()),
+            exact: lost.iter().all(|loss| loss.messages.is_some()),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +86,25 @@ mod tests {
             |reason: &str| Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason: reason.to_owned() };
         assert!(loss("torn chunk at byte 4096").is_lost() && loss("queue full").is_lost());
         assert!(!loss("expired: the tape begins at 14:00").is_lost() && !loss("cut short: the recorder stopped before the end").is_lost());
+    }
+
+    #[test]
+    fn damage_adds_up_and_says_how_sure_it_is() {
+        let loss = |topic: Option<&str>, messages, reason: &str| Loss {
+            topic: topic.map(str::to_owned),
+            start_ns: Some(5),
+            end_ns: Some(9),
+            messages,
+            bytes: None,
+            reason: reason.to_owned(),
+        };
+        assert_eq!(Damage::of(&[loss(None, None, "expired: long ago")]), None);
+        let chunk = "damaged chunk: its checksum does not fit, at byte 7";
+        let both = [loss(Some("/a"), Some(3), chunk), loss(Some("/b"), Some(4), chunk)];
+        let damage = Damage::of(&both).unwrap();
+        assert_eq!((damage.messages, damage.chunks, damage.exact, damage.any_topic), (7, 1, true, false));
+        assert_eq!((damage.topics, damage.start_ns, damage.end_ns), (vec!["/a".to_owned(), "/b".to_owned()], Some(5), Some(9)));
+        let unsure = Damage::of(&[loss(None, None, chunk)]).unwrap();
+        assert!(unsure.any_topic && !unsure.exact);
     }
 }

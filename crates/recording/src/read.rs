@@ -5,15 +5,19 @@
 //! **Invariant:** damage is a loss, never an end: everything else is still read, in bounded memory.
 
 mod cursor;
-mod export;
+pub(crate) mod export;
 mod files;
+mod formats;
 mod info;
 mod latched;
 mod line;
 mod merge;
+mod outline;
+mod output;
 mod request;
 mod unit;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,13 +25,16 @@ use std::sync::Arc;
 pub use self::export::{ExportOptions, ExportReport, export};
 pub use self::info::{Info, TopicInfo};
 pub use self::line::json_line;
-pub use self::merge::Messages;
+pub use self::merge::{Located, Messages};
+pub use self::outline::{Cost, Outline, TopicOutline};
 use self::request::Request;
 use self::unit::{Opener, Role, Unit};
 use crate::error::{Error, Result};
+use crate::import::{lerobot, rosbag2};
 use crate::loss::Loss;
 use crate::manifest::{Manifest, SIZE_LIMIT};
 use crate::message::{Message, Topic};
+use crate::source::ReadAt;
 use crate::time::{Span, Timestamp};
 use crate::topic::TopicFilter;
 
@@ -45,42 +52,110 @@ pub(crate) struct Inner {
     manifest: Option<Manifest>,
     losses: Vec<Loss>,
     notes: Vec<String>,
+    metadata: Vec<(String, BTreeMap<String, String>)>,
 }
 
-/// Opens an MCAP file, a rosbag2 folder of MCAP files, the manifest of a recording on a tape, or the folder of a tape.
+/// Opens a file of any known format, a rosbag2 folder, a folder of recordings, the manifest of a recording on a tape, or the
+/// folder of a tape.
 ///
 /// # Errors
 /// `NotFound` and its like for what cannot be read, `Invalid` for what is no recording: it says what it is.
 pub fn open(path: &Path) -> Result<Recording> {
-    let metadata = std::fs::metadata(path).map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
-    if metadata.is_dir() {
-        return if path.join("devices").is_dir() { open_tape(path) } else { open_folder(path) };
-    }
-    if path.extension().is_some_and(|extension| extension == "json") {
-        return open_manifest(path, metadata.len());
-    }
-    if path.file_name().is_some_and(|name| name == "metadata.yaml") {
-        return open_folder(path.parent().unwrap_or(Path::new(".")));
-    }
     let mut opener = Opener::default();
-    let unit = opener.open(path, Role::default())?;
-    Ok(opener.finish(path, "mcap", vec![unit], None))
+    let opened = gather(path, &mut opener)?;
+    Ok(opener.finish(path, opened.format, opened.units, opened.manifest))
 }
 
-fn open_folder(path: &Path) -> Result<Recording> {
+/// Opens several recordings as one: their messages come in order of time.
+///
+/// # Errors
+/// Those of [`open`], for each of them.
+pub fn open_all(paths: &[PathBuf]) -> Result<Recording> {
+    let [path] = paths else {
+        let first = paths.first().ok_or_else(|| Error::invalid("no recording to open"))?;
+        let mut opener = Opener::default();
+        let mut units = Vec::new();
+        for path in paths {
+            units.extend(gather(path, &mut opener)?.units);
+        }
+        return Ok(opener.finish(first, "files", units, None));
+    };
+    open(path)
+}
+
+/// Opens bytes that are no local file: those of a bucket, or what a browser uploads; `name` is what they are called.
+///
+/// Where the source has not all bytes yet ([`crate::source::Fed`]), opening is tried again from its beginning; a container that is
+/// opened in steps does not do so. Reading messages goes on where it was: [`Error::lacks_bytes`] tells.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_source(name: &Path, source: Arc<dyn ReadAt>) -> Result<Recording> {
     let mut opener = Opener::default();
+    let unit = opener.open_source(name, source, Role::default())?;
+    Ok(opener.finish(name, unit.format, vec![unit], None))
+}
+
+/// What stands behind a path.
+struct Opened {
+    format: &'static str,
+    units: Vec<Unit>,
+    manifest: Option<Manifest>,
+}
+
+fn gather(path: &Path, opener: &mut Opener) -> Result<Opened> {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
+    if metadata.is_dir() {
+        return if path.join("devices").is_dir() { gather_tape(path, opener) } else { gather_folder(path, opener) };
+    }
+    if path.extension().is_some_and(|extension| extension == "json") {
+        return gather_manifest(path, metadata.len(), opener);
+    }
+    if path.file_name().is_some_and(|name| name == "metadata.yaml") {
+        return gather_folder(path.parent().unwrap_or(Path::new(".")), opener);
+    }
+    let unit = opener.open(path, Role::default())?;
+    Ok(Opened { format: unit.format, units: vec![unit], manifest: None })
+}
+
+fn gather_folder(path: &Path, opener: &mut Opener) -> Result<Opened> {
+    if lerobot::is_dataset(path) {
+        return gather_dataset(path, opener);
+    }
+    let (format, files) = match files::of_folder(path)? {
+        Some(files) => ("folder", files),
+        None => {
+            let mut bag = rosbag2::files(path)?;
+            let files = std::mem::take(&mut bag.files);
+            opener.losses.append(&mut bag.losses);
+            opener.notes.extend(bag.notes.drain(..).map(|note| format!("{note}: {}", path.display())));
+            opener.metadata.append(&mut bag.metadata);
+            opener.bag = Some(bag);
+            ("rosbag2", files)
+        }
+    };
     let mut units = Vec::new();
-    for file in files::of_bag(path)? {
+    for file in files {
         match opener.open(&file, Role::default()) {
             Ok(unit) => units.push(unit),
             Err(error) => opener.lose_file(&file, &error),
         }
     }
-    Ok(opener.finish(path, "rosbag2", units, None))
+    opener.bag = None;
+    Ok(Opened { format, units, manifest: None })
 }
 
-fn open_tape(path: &Path) -> Result<Recording> {
-    let mut opener = Opener::default();
+fn gather_dataset(path: &Path, opener: &mut Opener) -> Result<Opened> {
+    let mut dataset = lerobot::open(path)?;
+    opener.losses.append(&mut dataset.losses);
+    opener.notes.extend(dataset.notes.into_iter().map(|note| format!("{note}: {}", path.display())));
+    opener.metadata.append(&mut dataset.metadata);
+    let files = dataset.files.into_iter();
+    let units = files.map(|(file, container)| opener.take_open(&file, container, Role::default())).collect();
+    Ok(Opened { format: "lerobot", units, manifest: None })
+}
+
+fn gather_tape(path: &Path, opener: &mut Opener) -> Result<Opened> {
     let mut units = Vec::new();
     for file in files::of_tape(path)? {
         match opener.open(&file, Role { by_size: true, ..Role::default() }) {
@@ -91,10 +166,10 @@ fn open_tape(path: &Path) -> Result<Recording> {
             Err(error) => opener.lose_file(&file, &error),
         }
     }
-    Ok(opener.finish(path, "tape", units, None))
+    Ok(Opened { format: "tape", units, manifest: None })
 }
 
-fn open_manifest(path: &Path, size: u64) -> Result<Recording> {
+fn gather_manifest(path: &Path, size: u64, opener: &mut Opener) -> Result<Opened> {
     if size > SIZE_LIMIT {
         return Err(Error::invalid(format!("a manifest of {size} bytes; at most {SIZE_LIMIT}: {}", path.display())));
     }
@@ -103,7 +178,6 @@ fn open_manifest(path: &Path, size: u64) -> Result<Recording> {
     // <root>/devices/<device>/<id>.json
     let absolute = std::path::absolute(path).map_err(|error| Error::io(format!("cannot find {}", path.display()), error))?;
     let root = absolute.ancestors().nth(3).unwrap_or(Path::new("/")).to_owned();
-    let mut opener = Opener::default();
     let mut units = Vec::new();
     for segment in &manifest.segments {
         let file = root.join(&segment.key);
@@ -113,7 +187,7 @@ fn open_manifest(path: &Path, size: u64) -> Result<Recording> {
         }
     }
     opener.losses.extend(manifest.missing.iter().cloned());
-    Ok(opener.finish(path, "recording", units, Some(manifest)))
+    Ok(Opened { format: "recording", units, manifest: Some(manifest) })
 }
 
 impl Recording {
@@ -122,7 +196,7 @@ impl Recording {
         &self.inner.path
     }
 
-    /// Returns `mcap`, `rosbag2`, `recording` or `tape`.
+    /// Returns the format of a file (`mcap`, `bag`, `db3`, `ulog`), or `rosbag2`, `lerobot`, `folder`, `files`, `recording`, `tape`.
     pub fn format(&self) -> &'static str {
         self.inner.format
     }
@@ -145,6 +219,18 @@ impl Recording {
     /// Returns what a reader should know and what is no loss, e.g. that a file was not closed.
     pub fn notes(&self) -> &[String] {
         &self.inner.notes
+    }
+
+    /// Returns what its files and folders say of themselves, by name: MCAP's metadata records, `rosbag2`, `lerobot`, …
+    pub fn metadata(&self) -> Vec<(String, BTreeMap<String, String>)> {
+        let contents = self.inner.units.iter().filter_map(|unit| unit.content.as_ref());
+        let mut all = self.inner.metadata.clone();
+        for entry in contents.flat_map(|content| &content.index().metadata) {
+            if !all.contains(entry) {
+                all.push(entry.clone());
+            }
+        }
+        all
     }
 
     /// Returns the files that hold it, in order.
@@ -175,6 +261,19 @@ impl Recording {
     /// What reading answers.
     pub fn latched(&self, filter: &TopicFilter, at_ns: Timestamp) -> Result<Vec<Message>> {
         latched::as_of(self, filter, at_ns)
+    }
+
+    /// Returns what the files say of themselves, without reading messages: of a closed MCAP file that takes its summary.
+    pub fn outline(&self) -> Outline {
+        outline::outline(self)
+    }
+
+    /// Returns how much of the files must be read for some topics and a span, where each chunk that holds one of them counts.
+    ///
+    /// # Errors
+    /// Those of opening files again that were forgotten.
+    pub fn cost(&self, filter: &TopicFilter, span: Span) -> Result<Cost> {
+        outline::cost(self, filter, span)
     }
 
     /// Counts every message, checking all of it.

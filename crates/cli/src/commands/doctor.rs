@@ -1,6 +1,6 @@
 //! `tapeloop doctor`: checks every byte of a tape, a recording or a file, and says what was lost and what can be read.
 //!
-//! **Invariant:** nothing is changed; one bad file does not keep the others from being checked.
+//! **Invariant:** nothing that is checked is changed; one bad file does not keep the others from being checked.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -8,8 +8,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use recording::read::{self, Recording};
-use recording::{Kind, Loss, Manifest, size};
+use clap::builder::FalseyValueParser;
+use recording::loss::Damage;
+use recording::read::{self, ExportOptions, ExportReport, Recording};
+use recording::{Kind, Loss, Manifest, Span, TopicFilter, size};
 use serde::Serialize;
 
 use crate::argument::Json;
@@ -30,6 +32,12 @@ pub(crate) struct Doctor {
     /// A file, a folder, or the id or name of a recording
     #[arg(value_name = "X")]
     what: PathBuf,
+    /// Write a clean MCAP file of everything that can be read, with what was lost noted in it
+    #[arg(long, requires = "out", value_parser = FalseyValueParser::new(), env = "TAPELOOP_REPAIR")]
+    repair: bool,
+    /// The file that --repair writes
+    #[arg(short, long = "output", value_name = "FILE", requires = "repair")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     json: Json,
     #[command(flatten)]
@@ -39,10 +47,11 @@ pub(crate) struct Doctor {
 const EXAMPLES: &str = "\
 Examples:
   tapeloop doctor run.mcap
+  tapeloop doctor torn.bag --repair -o fixed.mcap
   tapeloop doctor /data/tape --json | jq '.files[] | select(.state != \"ok\")'
 
 Of a tape, every segment is read, and every recording is compared with the segments that it names.
-Exit code 3 says that something was lost; 'tapeloop export' saves what can be read.";
+What is checked is never changed. Exit code 3 says that something was lost.";
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -58,6 +67,12 @@ struct Findings {
     files: Vec<FileFindings>,
     recordings: Vec<RecordingFindings>,
     losses: Vec<Loss>,
+    /// How much was lost, added up; nothing where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<Damage>,
+    /// What --repair wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repaired: Option<ExportReport>,
 }
 
 /// What was found in a file.
@@ -85,7 +100,10 @@ struct RecordingFindings {
 impl Doctor {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         let path = folder::resolve(&self.what, &self.whom)?;
-        let findings = examine(&path)?;
+        let mut findings = examine(&path)?;
+        if let Some(out) = self.out.as_deref().filter(|_| self.repair) {
+            findings.repaired = Some(repair(&path, out)?);
+        }
         if self.json.wanted {
             print_json(&findings)?;
         } else {
@@ -93,6 +111,14 @@ impl Doctor {
         }
         Ok(if findings.ok { Outcome::Done } else { Outcome::Lost })
     }
+}
+
+/// Writes everything that can be read into a new file.
+fn repair(path: &Path, out: &Path) -> anyhow::Result<ExportReport> {
+    let recording = read::open(path)?;
+    let mut progress = Progress::new();
+    let mut show = |messages| progress.show(|| format!("{} written", text::counted(messages, "message")));
+    Ok(read::export(&recording, &TopicFilter::all(), Span::ALL, out, ExportOptions::default(), &mut show)?)
 }
 
 fn examine(path: &Path) -> anyhow::Result<Findings> {
@@ -120,7 +146,9 @@ fn examine(path: &Path) -> anyhow::Result<Findings> {
         bytes: whole.bytes,
         files,
         recordings,
+        lost: Damage::of(&losses),
         losses,
+        repaired: None,
     })
 }
 
@@ -133,7 +161,8 @@ struct Whole {
 
 /// Reads everything together, unless that is one file that was just read.
 fn whole(recording: &Recording, files: &[FileFindings]) -> recording::Result<Whole> {
-    if let ("mcap", [file]) = (recording.format(), files) {
+    // A format of one file is not one of several.
+    if let ([file], true) = (files, recording.manifest().is_none() && !matches!(recording.format(), "tape" | "rosbag2" | "folder")) {
         return Ok(Whole { messages: file.messages, bytes: file.bytes, losses: Vec::new() });
     }
     let info = recording.info()?;
@@ -280,6 +309,29 @@ fn lines(findings: &Findings) -> Vec<String> {
         let more = losses.len().saturating_sub(SHOWN);
         lines.extend((more > 0).then(|| format!("            and {more} more, which --json lists")));
     }
+    lines.extend(findings.lost.as_ref().map(damage));
+    if let Some(repaired) = &findings.repaired {
+        let amount = text::counted(repaired.messages, "message");
+        lines.push(format!("repaired    {}: {amount}, {}", repaired.path.display(), size::format(repaired.size_bytes)));
+    }
     lines.push(if findings.ok { "nothing was lost".to_owned() } else { "something was lost".to_owned() });
     lines
+}
+
+/// Says in a line what the losses add up to, and how sure that is.
+fn damage(lost: &Damage) -> String {
+    let least = if lost.exact { "" } else { "at least " };
+    let mut line = format!("in all      {least}{}", text::counted(lost.messages, "message"));
+    if lost.bytes > 0 {
+        line.push_str(&format!(", {}", size::format(lost.bytes)));
+    }
+    if lost.chunks > 0 {
+        line.push_str(&format!(", in {}", text::counted(lost.chunks, "chunk")));
+    }
+    if let (Some(start_ns), Some(end_ns)) = (lost.start_ns, lost.end_ns) {
+        line.push_str(&format!(", {}", text::span(start_ns, end_ns)));
+    }
+    let known = if lost.topics.is_empty() { String::new() } else { format!(" of {}", text::counted(lost.topics.len() as u64, "topic")) };
+    let others = if lost.any_topic { ", and perhaps of any other" } else { "" };
+    format!("{line}{known}{others}")
 }

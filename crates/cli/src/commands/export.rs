@@ -80,7 +80,8 @@ impl Export {
     }
 }
 
-fn lines(report: &ExportReport) -> Vec<String> {
+/// Says what was written.
+pub(super) fn lines(report: &ExportReport) -> Vec<String> {
     let latched =
         if report.latched > 0 { format!(", {} of them latched values of before", text::count(report.latched)) } else { String::new() };
     let mut lines = vec![

@@ -1,11 +1,12 @@
 //! `tapeloop info`: what a file, a folder, a recording or a tape holds, and what it lost.
 //!
-//! **Invariant:** every message is read and checked before it is counted.
+//! **Invariant:** every message is read and checked before it is counted, unless the answer says that it was not.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use recording::read;
+use clap::builder::FalseyValueParser;
+use recording::read::{self, Outline};
 use recording::{size, time};
 
 use crate::argument::Json;
@@ -24,6 +25,9 @@ pub(crate) struct Info {
     /// A file, a folder, or the id or name of a recording
     #[arg(value_name = "X")]
     what: PathBuf,
+    /// Read only what files say of themselves, of a closed MCAP file its summary; count and check nothing
+    #[arg(long, env = "TAPELOOP_FAST", value_parser = FalseyValueParser::new())]
+    fast: bool,
     #[command(flatten)]
     json: Json,
     #[command(flatten)]
@@ -34,6 +38,7 @@ const EXAMPLES: &str = "\
 Examples:
   tapeloop info run.mcap
   tapeloop info run-12
+  tapeloop info huge.mcap --fast
   tapeloop info bag/ --json | jq '.topics[] | {topic, messages}'
 
 Exit code 3 says that data was lost; what can be read is counted all the same.";
@@ -41,7 +46,11 @@ Exit code 3 says that data was lost; what can be read is counted all the same.";
 impl Info {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         let path = folder::resolve(&self.what, &self.whom)?;
-        let info = read::open(&path)?.info()?;
+        let recording = read::open(&path)?;
+        if self.fast {
+            return self.outline(&recording.outline());
+        }
+        let info = recording.info()?;
         if self.json.wanted {
             print_json(&info)?;
         } else {
@@ -49,6 +58,43 @@ impl Info {
         }
         Ok(Outcome::of(&info.losses))
     }
+
+    fn outline(&self, outline: &Outline) -> anyhow::Result<Outcome> {
+        if self.json.wanted {
+            print_json(outline)?;
+        } else {
+            print_lines(outline_lines(outline))?;
+        }
+        Ok(Outcome::of(&outline.losses))
+    }
+}
+
+fn outline_lines(outline: &Outline) -> Vec<String> {
+    let said = |count: Option<u64>| count.map_or("unknown".to_owned(), text::count);
+    let mut lines = vec![format!("{} ({})", outline.path.display(), outline.format)];
+    let topics = text::counted(outline.topics.len() as u64, "topic");
+    lines.push(match outline.messages {
+        Some(messages) => format!("says      {} in {topics}", text::counted(messages, "message")),
+        None => format!("says      {topics}"),
+    });
+    if let (Some(start_ns), Some(end_ns)) = (outline.start_ns, outline.end_ns) {
+        lines.push(format!("span      {}", text::span(start_ns, end_ns)));
+    }
+    lines.extend(outline.notes.iter().map(|note| format!("note      {note}")));
+    if !outline.topics.is_empty() {
+        lines.push(String::new());
+        let mut rows = vec![["topic", "type", "encoding", "messages", "in bytes"].map(str::to_owned).to_vec()];
+        rows.extend(outline.topics.iter().map(|topic| {
+            let stored = topic.stored_bytes.map_or("unknown".to_owned(), size::format);
+            vec![topic.topic.clone(), topic.type_name.clone(), topic.encoding.clone(), said(topic.messages), stored]
+        }));
+        lines.extend(text::table(&rows, &[3, 4]));
+    }
+    if !outline.losses.is_empty() {
+        lines.push(String::new());
+        lines.extend(outline.losses.iter().take(LOSSES_SHOWN).map(|loss| format!("lost      {}", text::loss(loss))));
+    }
+    lines
 }
 
 fn lines(info: &read::Info) -> Vec<String> {

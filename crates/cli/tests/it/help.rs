@@ -6,7 +6,8 @@ use crate::program::Place;
 fn every_command_explains_itself_with_examples() {
     let place = Place::new();
     insta::assert_snapshot!("help", place.ok(&["--help"]));
-    for command in ["record", "save", "keep", "keep start", "keep stop", "rm", "status", "ls", "info", "cat", "export", "doctor"] {
+    for command in ["record", "save", "keep", "keep start", "keep stop", "rm", "status", "ls", "info", "cat", "export", "convert", "doctor"]
+    {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = place.ok(&arguments);
         assert!(help.contains("Examples:\n  tapeloop "), "{help}");

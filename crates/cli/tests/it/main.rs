@@ -6,6 +6,7 @@
 
 mod agent;
 mod bad_input;
+mod convert;
 mod help;
 mod input;
 mod offline;

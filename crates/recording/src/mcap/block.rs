@@ -12,6 +12,7 @@ use super::record;
 use super::scan::{Scan, chunk_losses};
 use super::window;
 use super::write::{ChunkHeader, ChunkIndex, PREFIX_LENGTH};
+use crate::container::Chunk;
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::message::Topic;
@@ -90,10 +91,22 @@ impl Block {
     /// # Errors
     /// Only what reading the source answers.
     pub fn load(&self, source: &dyn ReadAt, decompressor: &mut Decompressor) -> Result<std::result::Result<Bytes, String>> {
+        Ok(self.load_chunk(source, decompressor)?.map(|(records, _)| records))
+    }
+
+    /// Returns its records and the chunk that they stand in, or in words why they cannot be read.
+    ///
+    /// # Errors
+    /// Only what reading the source answers.
+    pub fn load_chunk(
+        &self,
+        source: &dyn ReadAt,
+        decompressor: &mut Decompressor,
+    ) -> Result<std::result::Result<(Bytes, Option<Chunk>), String>> {
         let bytes = Bytes::from(window::read(source, self.offset, self.length)?);
         if self.kind == BlockKind::Loose {
             let whole = bytes.len() as u64 == self.length;
-            return Ok(if whole { Ok(bytes) } else { Err("the file became shorter".to_owned()) });
+            return Ok(if whole { Ok((bytes, None)) } else { Err("the file became shorter".to_owned()) });
         }
         let Some((header, records)) = split(&bytes) else { return Ok(Err("there is no chunk any more".to_owned())) };
         // What the checksum of the records covers need not agree with the index as well.
@@ -102,15 +115,19 @@ impl Block {
             return Ok(Err("its header is not what its index says".to_owned()));
         }
         let stored = bytes.slice(records..);
+        let offset = self.offset + records as u64;
         if self.kind == BlockKind::Torn {
+            let chunk = Chunk { offset, length: stored.len() as u64, compression: header.compression.clone() };
             let records = decompress::torn(&header, stored);
             let whole = usize::try_from(self.uncompressed_size).unwrap_or(usize::MAX).min(records.len());
-            return Ok(Ok(records.slice(..whole)));
+            return Ok(Ok((records.slice(..whole), Some(chunk))));
         }
         if header.uncompressed_size != self.uncompressed_size || (stored.len() as u64) < header.compressed_size {
             return Ok(Err("its sizes are not what its index says".to_owned()));
         }
-        Ok(decompressor.decompress(&header, stored.slice(..header.compressed_size as usize)))
+        let stored = stored.slice(..header.compressed_size as usize);
+        let chunk = Chunk { offset, length: header.compressed_size, compression: header.compression.clone() };
+        Ok(decompressor.decompress(&header, stored).map(|records| (records, Some(chunk))))
     }
 
     /// Returns what is lost with it, by topic where its message indexes tell.

@@ -88,6 +88,25 @@ impl Definitions {
             || self.channels.iter().any(|(id, channel)| other.channels.get(id).is_some_and(|theirs| theirs != channel))
     }
 
+    /// Returns the channels that would mean something else behind `record`.
+    pub fn channels_changed_by(&self, record: &Record<'_>) -> Vec<u16> {
+        match record {
+            Record::Schema { id, name, encoding, data } => match self.schemas.get(id) {
+                Some(old) if old.name != **name || old.encoding != **encoding || old.data != **data => {
+                    self.channels.iter().filter(|(_, channel)| channel.schema_id == *id).map(|(id, _)| *id).collect()
+                }
+                _ => Vec::new(),
+            },
+            Record::Channel { id, schema_id, topic, message_encoding, metadata } => {
+                let same = |old: &Channel| {
+                    (old.schema_id, &*old.name, &*old.encoding, &old.metadata) == (*schema_id, &**topic, &**message_encoding, metadata)
+                };
+                if self.channels.get(id).is_none_or(same) { Vec::new() } else { vec![*id] }
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Returns whether nothing is defined.
     pub fn is_empty(&self) -> bool {
         self.channels.is_empty() && self.schemas.is_empty()

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::definitions::Definitions;
-use super::record::{self, MESSAGE_HEADER_LENGTH, Records, opcode};
+use super::record::{self, MESSAGE_HEADER_LENGTH, RawRecord, Records, opcode};
 use super::write::PREFIX_LENGTH;
 
 /// Messages and payload bytes by channel.
@@ -110,29 +110,38 @@ pub fn find(
     places: &mut Vec<Place>,
     mut wanted: impl FnMut(u16, u64) -> bool,
 ) -> bool {
+    let mut define = |raw: RawRecord<'_>| {
+        if let Ok(record) = record::parse(raw.opcode, raw.body) {
+            definitions.add(&record, offset);
+        }
+    };
+    visit(records, &mut define, |message, start| {
+        if wanted(message.channel_id, message.log_time_ns) {
+            places.push(Place {
+                log_time_ns: message.log_time_ns,
+                publish_time_ns: message.publish_time_ns,
+                // Chunks are at most 2 GiB, so that both fit.
+                start: start as u32,
+                length: message.data.len() as u32,
+                sequence: message.sequence,
+                channel_id: message.channel_id,
+            });
+        }
+    })
+}
+
+/// Hands each message of `records` to `take`, with the place where its payload begins, and each definition to `define`; returns
+/// whether the records are whole.
+#[inline]
+pub fn visit(records: &[u8], define: &mut dyn FnMut(RawRecord<'_>), mut take: impl FnMut(&record::Message<'_>, usize)) -> bool {
     let mut walk = Records::new(records);
     for raw in walk.by_ref() {
         match raw.opcode {
             opcode::MESSAGE => {
                 let Some(message) = record::parse_message(raw.body) else { return false };
-                if !wanted(message.channel_id, message.log_time_ns) {
-                    continue;
-                }
-                places.push(Place {
-                    log_time_ns: message.log_time_ns,
-                    publish_time_ns: message.publish_time_ns,
-                    // Chunks are at most 2 GiB, so that both fit.
-                    start: (raw.offset + PREFIX_LENGTH + MESSAGE_HEADER_LENGTH) as u32,
-                    length: message.data.len() as u32,
-                    sequence: message.sequence,
-                    channel_id: message.channel_id,
-                });
+                take(&message, raw.offset + PREFIX_LENGTH + MESSAGE_HEADER_LENGTH);
             }
-            opcode::SCHEMA | opcode::CHANNEL => {
-                if let Ok(record) = record::parse(raw.opcode, raw.body) {
-                    definitions.add(&record, offset);
-                }
-            }
+            opcode::SCHEMA | opcode::CHANNEL => define(raw),
             _ => {}
         }
     }

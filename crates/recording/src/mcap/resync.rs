@@ -49,21 +49,31 @@ pub(crate) fn plausible_chunk(header: &ChunkHeader, body_length: u64) -> bool {
 }
 
 /// What may still be read in vain.
-pub(crate) struct Effort(Cell<u64>);
+pub(crate) struct Effort {
+    rest: Cell<u64>,
+    /// How far a search came that its source interrupted: (from where, until where).
+    reached: Cell<(u64, u64)>,
+}
 
 impl Effort {
     /// Returns the effort that a file of `length` bytes is worth.
     pub(crate) fn new(length: u64) -> Self {
-        Self(Cell::new(length.saturating_mul(EFFORT_PER_BYTE).saturating_add(EFFORT)))
+        Self { rest: Cell::new(length.saturating_mul(EFFORT_PER_BYTE).saturating_add(EFFORT)), reached: Cell::default() }
     }
 
     /// Takes note of bytes read in vain.
     pub(crate) fn spend(&self, bytes: u64) {
-        self.0.set(self.0.get().saturating_sub(bytes));
+        self.rest.set(self.rest.get().saturating_sub(bytes));
     }
 
     fn is_spent(&self) -> bool {
-        self.0.get() == 0
+        self.rest.get() == 0
+    }
+
+    /// Returns where a search from `from` goes on.
+    fn resume(&self, from: u64) -> u64 {
+        let (known, reached) = self.reached.take();
+        if known == from { reached.max(from) } else { from }
     }
 }
 
@@ -77,19 +87,28 @@ pub(crate) struct Belief<'a> {
 
 /// Returns the first byte from `from` on, before `end`, where a believable record begins.
 pub(crate) fn find(source: &dyn ReadAt, from: u64, end: u64, belief: Belief<'_>) -> Result<Option<u64>> {
+    let mut at = belief.effort.resume(from);
+    let found = search(source, &mut at, end, belief);
+    if found.is_err() {
+        belief.effort.reached.set((from, at));
+    }
+    found
+}
+
+/// Searches from `at`, which is then where the search stands.
+fn search(source: &dyn ReadAt, at: &mut u64, end: u64, belief: Belief<'_>) -> Result<Option<u64>> {
     let mut window = Window::small(source)?;
-    let mut at = from;
-    while at < end && !belief.effort.is_spent() {
-        let block = window::read(source, at, BLOCK_LENGTH.min(end - at) + PREFIX_LENGTH as u64 - 1)?;
+    while *at < end && !belief.effort.is_spent() {
+        let block = window::read(source, *at, BLOCK_LENGTH.min(end - *at) + PREFIX_LENGTH as u64 - 1)?;
         if block.len() < PREFIX_LENGTH {
             return Ok(None);
         }
         for (index, bytes) in block.windows(PREFIX_LENGTH).enumerate() {
             // Lengths below 4 GiB have four zeros: that alone rules out nearly everything.
             let possible = matches!(bytes[0], 1..=15) && bytes[5..] == [0; 4];
-            if possible && at + (index as u64) < end {
-                if believable(&mut window, at + index as u64, belief)? {
-                    return Ok(Some(at + index as u64));
+            if possible && *at + (index as u64) < end {
+                if believable(&mut window, *at + index as u64, belief)? {
+                    return Ok(Some(*at + index as u64));
                 }
                 belief.effort.spend(window.take_read());
                 if belief.effort.is_spent() {
@@ -97,7 +116,7 @@ pub(crate) fn find(source: &dyn ReadAt, from: u64, end: u64, belief: Belief<'_>)
                 }
             }
         }
-        at += block.len() as u64 - (PREFIX_LENGTH as u64 - 1);
+        *at += block.len() as u64 - (PREFIX_LENGTH as u64 - 1);
     }
     Ok(None)
 }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use self::damage::chunk_losses;
+pub(super) use self::walk::{Depth, Walk};
 pub use self::what::refuse_other_formats;
 use super::definitions::Definitions;
 use super::linear::{Content, Counts};
@@ -36,6 +37,8 @@ pub struct Scan {
     pub topics: BTreeMap<u16, Arc<Topic>>,
     /// Metadata records.
     pub metadata: Vec<MetadataEntry>,
+    /// Where the Attachment records stand, and how long they are.
+    pub attachments: Vec<(u64, u64)>,
     /// Readable chunks, in the order of the file.
     pub chunks: Vec<ChunkEntry>,
     /// Stretches of messages outside of chunks, in the order of the file.
@@ -122,8 +125,8 @@ pub fn scan(source: &dyn ReadAt) -> Result<Scan> {
 /// As [`scan`].
 pub fn scan_with(source: &dyn ReadAt, extra: &Definitions) -> Result<Scan> {
     what::refuse_other_formats(source)?;
-    let summary = summary::read(source)?.ok();
-    walk::Walk::new(source, summary.as_ref(), extra, None)?.run()
+    let summary = summary::read(source)?.ok().map(Arc::new);
+    Walk::new(source, summary, Arc::new(extra.clone()), Depth::Full)?.run()
 }
 
 /// Finds out where everything is without reading chunks that the summary describes; `None` if that is not possible, because
@@ -137,17 +140,27 @@ pub fn outline(source: &dyn ReadAt, extra: &Definitions) -> Result<Option<Scan>>
     if summary.statistics.is_none() {
         return Ok(None);
     }
-    let scan = walk::Walk::new(source, Some(&summary), extra, Some(summary.by_offset()))?.run()?;
+    let summary = Arc::new(summary);
+    let scan = Walk::new(source, Some(summary.clone()), Arc::new(extra.clone()), Depth::Outline)?.run()?;
+    Ok(is_usable(&scan, &summary).then_some(scan))
+}
+
+/// Returns whether an outline tells as much as a whole scan would.
+pub(super) fn is_usable(scan: &Scan, summary: &Summary) -> bool {
     let redefined = !scan.definitions.earlier().is_empty() || scan.definitions.contradicts(&summary.definitions);
-    let usable = scan.clean && scan.losses.is_empty() && !redefined && summary.is_complete(&scan.definitions) && adds_up(&scan, &summary);
-    Ok(usable.then_some(scan))
+    scan.clean && scan.losses.is_empty() && !redefined && summary.is_complete(&scan.definitions) && adds_up(scan, summary)
 }
 
 /// Returns whether the messages outside of chunks are those that the summary counts besides the chunks.
 fn adds_up(scan: &Scan, summary: &Summary) -> bool {
     let loose: u64 = scan.loose.iter().map(|run| run.content.messages()).sum();
     let total = summary.statistics.as_ref().map_or(0, |statistics| statistics.message_count);
-    scan.chunks.len() == summary.chunks.len() && if scan.chunks.is_empty() { loose == total } else { loose <= total }
+    let fits = match summary.indexed_messages() {
+        _ if scan.chunks.is_empty() => loose == total,
+        Some(indexed) => loose.checked_add(indexed) == Some(total),
+        None => loose <= total,
+    };
+    scan.chunks.len() == summary.chunks.len() && fits
 }
 
 impl Scan {

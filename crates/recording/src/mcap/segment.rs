@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::chunk::{ChannelCount, EncodedChunk};
 use super::record::{MAGIC, opcode};
-use super::write::{self, ChunkIndex, Statistics};
+use super::write::{self, AttachmentHeader, ChunkIndex, Statistics};
 use crate::message::{Schema, Topic};
 
 /// The library name in every file's header.
@@ -36,6 +36,7 @@ pub struct SegmentWriter {
     defined: IdSet,
     chunks: Vec<ChunkIndex>,
     metadata: Vec<(String, u64, u64)>,
+    attachments: Vec<(AttachmentHeader, u64, u64)>,
     counts: Counts,
 }
 
@@ -126,6 +127,12 @@ impl SegmentWriter {
         self.metadata.push((name.to_owned(), start, self.offset - start));
     }
 
+    /// Takes note of an Attachment record of `length` bytes, prefix included, that the caller writes next.
+    pub fn attachment(&mut self, header: AttachmentHeader, length: u64) {
+        self.attachments.push((header, self.offset, length));
+        self.offset += length;
+    }
+
     /// Takes note of a chunk that the caller writes next; all its channels are defined.
     pub fn chunk(&mut self, chunk: &EncodedChunk) {
         let mut index = chunk.index.clone();
@@ -158,6 +165,9 @@ impl SegmentWriter {
         });
         group(out, opcode::STATISTICS, &mut |out| write::statistics(out, &self.statistics()));
         group(out, opcode::CHUNK_INDEX, &mut |out| self.chunks.iter().for_each(|index| write::chunk_index(out, index)));
+        group(out, opcode::ATTACHMENT_INDEX, &mut |out| {
+            self.attachments.iter().for_each(|(header, offset, length)| write::attachment_index(out, *offset, *length, header));
+        });
         group(out, opcode::METADATA_INDEX, &mut |out| {
             self.metadata.iter().for_each(|(name, offset, length)| write::metadata_index(out, *offset, *length, name));
         });
@@ -177,7 +187,7 @@ impl SegmentWriter {
             message_count: self.counts.iter().map(|(_, (messages, _))| messages).sum(),
             schema_count: self.schemas.len() as u16,
             channel_count: self.channels.len() as u32,
-            attachment_count: 0,
+            attachment_count: self.attachments.len() as u32,
             metadata_count: self.metadata.len() as u32,
             chunk_count: self.chunks.len() as u32,
             start_ns: with_messages().map(|chunk| chunk.header.start_ns).min().unwrap_or(0),

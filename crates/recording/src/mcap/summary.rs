@@ -2,8 +2,6 @@
 //!
 //! **Invariant:** a summary whose checksum does not fit, or that points outside of the file, is not used at all.
 
-use std::collections::BTreeMap;
-
 use super::definitions::Definitions;
 use super::record::{self, MAGIC, Record, Records, opcode};
 use super::window;
@@ -19,6 +17,10 @@ const TAIL_LENGTH: u64 = (PREFIX_LENGTH + 20 + MAGIC.len()) as u64;
 
 /// How much of the end is read at first: the whole summary of most files.
 const FIRST_READ: u64 = 64 << 10;
+
+/// Bytes of a message index besides its entries, prefix included, and of an entry.
+const INDEX_FIXED_LENGTH: u64 = PREFIX_LENGTH as u64 + 6;
+const INDEX_ENTRY_LENGTH: u64 = 16;
 
 /// What a file says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,8 +113,18 @@ impl Summary {
             && self.chunks.iter().flat_map(|index| &index.message_index_offsets).all(|(id, _)| defined(id))
     }
 
-    /// Returns the chunk indexes by their offsets.
-    pub(crate) fn by_offset(&self) -> BTreeMap<u64, &ChunkIndex> {
-        self.chunks.iter().map(|index| (index.offset, index)).collect()
+    /// Returns how many messages the message indexes of all chunks name, by their lengths; `None` where these do not tell.
+    pub fn indexed_messages(&self) -> Option<u64> {
+        let entries = |index: &ChunkIndex| {
+            let records = index.message_index_offsets.len() as u64;
+            let length = index.message_index_length.checked_sub(INDEX_FIXED_LENGTH * records).filter(|_| records > 0)?;
+            length.is_multiple_of(INDEX_ENTRY_LENGTH).then_some(length / INDEX_ENTRY_LENGTH)
+        };
+        self.chunks.iter().map(entries).sum()
+    }
+
+    /// Returns the index of the chunk that begins at `offset`.
+    pub(crate) fn chunk_at(&self, offset: u64) -> Option<&ChunkIndex> {
+        self.chunks.binary_search_by_key(&offset, |index| index.offset).ok().map(|at| &self.chunks[at])
     }
 }

@@ -39,6 +39,12 @@ impl<'a> Window<'a> {
         Ok(Self { ahead: SMALL_LENGTH, ..Self::new(source)? })
     }
 
+    /// Returns the same window over another source of the same bytes.
+    pub(crate) fn onto<'b>(self, source: &'b dyn ReadAt) -> Window<'b> {
+        let Self { length, ahead, start, buffer, read, .. } = self;
+        Window { source, length, ahead, start, buffer, read }
+    }
+
     /// Returns how many bytes the source has.
     pub(crate) fn length(&self) -> u64 {
         self.length
@@ -57,8 +63,14 @@ impl<'a> Window<'a> {
         if !inside {
             self.buffer.resize(length.max(self.ahead).min(there), 0);
             self.start = offset;
-            let filled = fill(self.source, offset, &mut self.buffer)?;
-            self.buffer.truncate(filled);
+            match fill(self.source, offset, &mut self.buffer) {
+                Ok(filled) => self.buffer.truncate(filled),
+                Err(error) => {
+                    self.buffer.clear();
+                    return Err(error);
+                }
+            }
+            let filled = self.buffer.len();
             self.read += filled as u64;
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.buffer.len());

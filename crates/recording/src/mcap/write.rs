@@ -177,6 +177,49 @@ pub fn chunk_index(out: &mut Vec<u8>, index: &ChunkIndex) {
     });
 }
 
+/// What stands in an Attachment record besides its data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttachmentHeader {
+    /// When it was recorded; ns.
+    pub log_time_ns: u64,
+    /// When it was made; ns.
+    pub create_time_ns: u64,
+    /// Its name.
+    pub name: String,
+    /// What kind of data it is, e.g. `application/json`.
+    pub media_type: String,
+    /// How many bytes of data it has.
+    pub size: u64,
+}
+
+/// Appends an Attachment.
+pub fn attachment(out: &mut Vec<u8>, header: &AttachmentHeader, data: &[u8]) {
+    record(out, opcode::ATTACHMENT, |out| {
+        let start = out.len();
+        u64(out, header.log_time_ns);
+        u64(out, header.create_time_ns);
+        bytes(out, header.name.as_bytes());
+        bytes(out, header.media_type.as_bytes());
+        u64(out, data.len() as u64);
+        out.extend_from_slice(data);
+        let crc = crc32fast::hash(&out[start..]);
+        u32(out, crc);
+    });
+}
+
+/// Appends an AttachmentIndex for the record of `length` bytes (prefix included) at `offset`.
+pub fn attachment_index(out: &mut Vec<u8>, offset: u64, length: u64, header: &AttachmentHeader) {
+    record(out, opcode::ATTACHMENT_INDEX, |out| {
+        u64(out, offset);
+        u64(out, length);
+        u64(out, header.log_time_ns);
+        u64(out, header.create_time_ns);
+        u64(out, header.size);
+        bytes(out, header.name.as_bytes());
+        bytes(out, header.media_type.as_bytes());
+    });
+}
+
 /// Appends a Metadata record.
 pub fn metadata(out: &mut Vec<u8>, name: &str, map: &BTreeMap<String, String>) {
     record(out, opcode::METADATA, |out| {

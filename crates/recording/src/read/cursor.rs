@@ -3,25 +3,24 @@
 //! **Invariant:** keys never repeat, so that the order of messages is the same each time.
 
 use std::cmp::Ordering;
-use std::fs::File;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::request::{Request, Table};
-use super::unit::{Content, Role, to_ns};
+use super::request::Table;
+use super::unit::{Content, Role};
+use crate::container::{Block, Chunk, Loaded, Location, Place};
 use crate::error::Result;
-use crate::mcap::block::Block;
+use crate::loss::Loss;
 use crate::mcap::decompress::Decompressor;
-use crate::mcap::definitions::Definitions;
-use crate::mcap::linear::{self, Place};
 use crate::message::{Identity, Message};
+use crate::source::ReadAt;
 
 /// A file that messages are read from.
 pub(super) struct OpenUnit {
-    pub(super) file: File,
+    pub(super) source: Arc<dyn ReadAt>,
     pub(super) content: Arc<Content>,
-    pub(super) table: Arc<Table>,
+    pub(super) table: Table,
     pub(super) role: Role,
     /// Its place among the files.
     pub(super) number: usize,
@@ -37,7 +36,7 @@ pub(super) struct Key {
     sequence: u64,
     rank: u64,
     unit: usize,
-    block: u64,
+    block: usize,
     place: usize,
 }
 
@@ -49,10 +48,39 @@ pub(super) struct Cursor {
 }
 
 enum Messages {
-    /// In a file's block.
-    Stored { unit: Arc<OpenUnit>, table: Arc<Table>, records: Bytes, places: Vec<Place>, block: u64 },
+    Stored(Stored),
     /// In memory: latched values.
     Ready(Vec<Message>),
+}
+
+/// Messages of a file's block, in order.
+struct Stored {
+    unit: Arc<OpenUnit>,
+    bytes: Bytes,
+    places: Vec<Place>,
+    /// Where each payload stands in `bytes`, where only these were kept of the block.
+    kept: Option<Vec<u32>>,
+    chunk: Option<Chunk>,
+    block: usize,
+    /// How many of the block's messages come before these.
+    skipped: usize,
+}
+
+/// What loading a block gave.
+pub(super) struct LoadedBlock {
+    pub(super) cursor: Option<Cursor>,
+    pub(super) losses: Vec<Loss>,
+    /// Where the rest of the block begins that was left out to spare memory: how many messages to skip, and when it begins.
+    pub(super) rest: Option<(usize, i64)>,
+}
+
+/// Which part of a block is wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Portion {
+    /// How many messages were read before.
+    pub(super) skip: usize,
+    /// How many bytes may stay in memory; a block that has no more stays as it is.
+    pub(super) limit: usize,
 }
 
 impl OpenUnit {
@@ -63,8 +91,8 @@ impl OpenUnit {
         Some(Identity { boot, append_sequence: first.wrapping_add_signed(i64::from(distance)) })
     }
 
-    fn shift(&self, time: u64) -> i64 {
-        to_ns(time).saturating_add(self.role.correction_ns)
+    fn shift(&self, time_ns: i64) -> i64 {
+        time_ns.saturating_add(self.role.correction_ns)
     }
 
     /// Returns when a block begins and ends, corrected.
@@ -77,28 +105,24 @@ impl Cursor {
     /// Loads a block. `Ok(Err(why))` says that it is damaged.
     pub(super) fn load(
         unit: &Arc<OpenUnit>,
-        block: &Block,
-        request: &Request,
+        block: usize,
+        portion: Portion,
         decompressor: &mut Decompressor,
-    ) -> Result<std::result::Result<Option<Self>, String>> {
-        let records = match block.load(&unit.file, decompressor)? {
-            Ok(records) => records,
+    ) -> Result<std::result::Result<LoadedBlock, String>> {
+        let wanted = |channel: u16, time_ns: i64| unit.table.wants(channel, unit.shift(time_ns));
+        let loaded = match unit.content.stored.load(&*unit.source, block, decompressor, wanted)? {
+            Ok(loaded) => loaded,
             Err(why) => return Ok(Err(why)),
         };
-        let earlier = unit.table.before(block.offset, request, &unit.role, &unit.content);
-        let table = earlier.map_or_else(|| unit.table.clone(), Arc::new);
-        let mut places = Vec::new();
-        let wanted = |id: u16, time: u64| table.wants(id, unit.shift(time));
-        if !linear::find(&records, block.offset, &mut Definitions::default(), &mut places, wanted) {
-            return Ok(Err("a record of it is cut".to_owned()));
-        }
+        let Loaded { bytes, mut places, losses, chunk } = loaded;
         let by_sequence = unit.content.identity.is_some();
         let order = |place: &Place| (place.log_time_ns, if by_sequence { unit.identity(place.sequence) } else { None });
         if !places.is_sorted_by_key(order) {
             places.sort_by_cached_key(order);
         }
-        let messages = Messages::Stored { unit: unit.clone(), table, records, places, block: block.offset };
-        Ok(Ok(Self::begin(messages)))
+        let mut stored = Stored { unit: unit.clone(), bytes, places, kept: None, chunk, block, skipped: 0 };
+        let rest = if portion.skip > 0 || stored.held() > portion.limit { stored.cut(portion) } else { None };
+        Ok(Ok(LoadedBlock { cursor: Self::begin(Messages::Stored(stored)), losses, rest }))
     }
 
     /// Returns a cursor over messages in memory, which are in order.
@@ -118,19 +142,42 @@ impl Cursor {
         self.next += 1;
         match &mut self.messages {
             Messages::Ready(messages) => messages.get(at).map(|message| (message.clone(), true)),
-            Messages::Stored { unit, table, records, places, .. } => {
+            Messages::Stored(Stored { unit, bytes, places, kept, .. }) => {
                 let place = places.get(at)?;
+                let payload = match kept {
+                    None => place.payload(),
+                    Some(starts) => {
+                        let start = *starts.get(at)? as usize;
+                        start..start + place.length as usize
+                    }
+                };
                 let message = Message {
-                    topic: table.topic(place.channel_id)?.clone(),
+                    topic: unit.table.topic(place.channel)?.clone(),
                     log_time_ns: unit.shift(place.log_time_ns),
                     publish_time_ns: unit.shift(place.publish_time_ns),
                     sequence: place.sequence,
                     identity: unit.identity(place.sequence),
-                    data: records.slice(place.payload()),
+                    data: bytes.slice(payload),
                 };
                 let latched = unit.latched || unit.latched_before_ns.is_some_and(|before_ns| message.log_time_ns < before_ns);
                 Some((message, latched))
             }
+        }
+    }
+
+    /// Returns where the message that is taken next stands: its file, by number, and its place there.
+    pub(super) fn location(&self) -> Option<(usize, Location)> {
+        let Messages::Stored(Stored { unit, places, chunk, block, .. }) = &self.messages else { return None };
+        let container = unit.content.stored.container();
+        let block = container.index().blocks.get(*block)?;
+        Some((unit.number, container.location(block, chunk.as_ref(), places.get(self.next)?)?))
+    }
+
+    /// Returns how many bytes of memory it holds, if nobody else does.
+    pub(super) fn held(&self) -> usize {
+        match &self.messages {
+            Messages::Stored(stored) => stored.held(),
+            Messages::Ready(_) => 0,
         }
     }
 
@@ -155,17 +202,45 @@ fn key(messages: &Messages, at: usize) -> Option<Key> {
             let (boot, sequence) = message.identity.map_or((0, 0), |identity| (identity.boot, identity.append_sequence));
             Some(Key { time_ns: message.log_time_ns, boot, sequence, rank: u64::MAX, unit: usize::MAX, block: 0, place: at })
         }
-        Messages::Stored { unit, places, block, .. } => {
+        Messages::Stored(Stored { unit, places, block, skipped, .. }) => {
             let place = places.get(at)?;
             let identity = unit.identity(place.sequence);
             let (boot, sequence) = identity.map_or((0, 0), |identity| (identity.boot, identity.append_sequence));
             let rank = match (unit.latched, unit.role.by_size) {
                 (true, _) => u64::MAX,
-                (false, true) => u64::MAX - 1 - place.payload().len() as u64,
+                (false, true) => u64::MAX - 1 - u64::from(place.length),
                 (false, false) => unit.role.rank,
             };
-            Some(Key { time_ns: unit.shift(place.log_time_ns), boot, sequence, rank, unit: unit.number, block: *block, place: at })
+            let time_ns = unit.shift(place.log_time_ns);
+            Some(Key { time_ns, boot, sequence, rank, unit: unit.number, block: *block, place: skipped + at })
         }
+    }
+}
+
+impl Stored {
+    fn held(&self) -> usize {
+        self.bytes.len() + self.places.len() * size_of::<Place>()
+    }
+
+    /// Keeps only a portion of the messages, at least one, in memory of its own; returns where the rest begins.
+    fn cut(&mut self, portion: Portion) -> Option<(usize, i64)> {
+        let from = portion.skip.min(self.places.len());
+        let mut size = 0;
+        let fits = |place: &&Place| {
+            size += place.length as usize + size_of::<Place>() + size_of::<u32>();
+            size <= portion.limit
+        };
+        let to = from + self.places[from..].iter().take_while(fits).count().max(1).min(self.places.len() - from);
+        let rest = self.places.get(to).map(|place| (to, self.unit.shift(place.log_time_ns)));
+        let places = self.places[from..to].to_vec();
+        let mut bytes = Vec::with_capacity(places.iter().map(|place| place.length as usize).sum());
+        let mut starts = Vec::with_capacity(places.len());
+        for place in &places {
+            starts.push(bytes.len() as u32);
+            bytes.extend_from_slice(&self.bytes[place.payload()]);
+        }
+        (self.places, self.bytes, self.kept, self.skipped) = (places, bytes.into(), Some(starts), from);
+        rest
     }
 }
 

@@ -12,15 +12,13 @@ use super::request::Request;
 use super::{Inner, Recording};
 use crate::error::Result;
 use crate::loss::Loss;
-use crate::message::{Message, Topic};
+use crate::message::Message;
+use crate::qos::is_latched;
 use crate::time::{Span, Timestamp};
 use crate::topic::TopicFilter;
 
 /// The metadata key of a channel that tells publishers of one topic apart.
 const PUBLISHER_KEY: &str = "tapeloop.publisher";
-
-/// Where ROS 2 puts the quality of service.
-const QOS_KEY: &str = "offered_qos_profiles";
 
 /// How many values are held; later ones take the place of nothing then.
 const VALUE_LIMIT: usize = 100_000;
@@ -115,7 +113,7 @@ pub(super) fn as_of(recording: &Recording, filter: &TopicFilter, at_ns: Timestam
     let mut names: BTreeSet<&str> = inner.topics.iter().filter(|topic| is_latched(topic)).map(|topic| topic.name.as_str()).collect();
     let latched_units = inner.units.iter().filter(|unit| unit.latched || unit.role.latched_of_recording());
     let contents = latched_units.map(|unit| unit.content()).collect::<Result<Vec<_>>>()?;
-    names.extend(contents.iter().flat_map(|content| content.scan.topics.values()).map(|topic| topic.name.as_str()));
+    names.extend(contents.iter().flat_map(|content| content.topics.values()).map(|topic| topic.name.as_str()));
     let exported = inner.units.iter().filter_map(|unit| unit.latched_before_ns).max();
     let before_export = exported.map(|before_ns| recording.messages(filter, Span::new(i64::MIN, before_ns))).transpose()?;
     let before_export: BTreeSet<String> = before_export.into_iter().flatten().flatten().map(|message| message.topic.name.clone()).collect();
@@ -129,16 +127,4 @@ pub(super) fn as_of(recording: &Recording, filter: &TopicFilter, at_ns: Timestam
         last.take(message?);
     }
     Ok(last.into_messages())
-}
-
-/// Returns whether a topic says of itself that late subscribers get its last value.
-fn is_latched(topic: &Topic) -> bool {
-    let qos = topic.metadata.get(QOS_KEY);
-    let transient_local = |line: &str| {
-        let value = line.trim().trim_start_matches("- ").strip_prefix("durability:");
-        value.is_some_and(|value| matches!(value.trim(), "1" | "transient_local"))
-    };
-    topic.name.ends_with("/tf_static")
-        || topic.metadata.get("tapeloop.latched").is_some_and(|value| value == "true")
-        || qos.is_some_and(|qos| qos.lines().any(transient_local))
 }

@@ -1,23 +1,31 @@
 //! Messages in order, from many blocks of many files.
 //!
-//! **Invariant:** a block is in memory only from when its first message's turn comes until its last one is taken.
+//! **Invariant:** a block is in memory only from when its first message's turn comes until its last one is taken; where too many
+//! overlap for that, each is read again for the next portion of it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Inner;
-use super::cursor::{Cursor, OpenUnit};
+use super::cursor::{Cursor, OpenUnit, Portion};
 use super::request::{Request, Table};
 use super::unit::{Unit, at};
-use crate::error::{Error, Kind, Result};
+use crate::container::Location;
+use crate::error::{Kind, Result};
 use crate::loss::Loss;
 use crate::mcap::decompress::Decompressor;
 use crate::message::{Identity, Message};
 
 /// How many losses one pass lists; a file can be damaged in more places than anybody reads.
 const LOSS_LIMIT: usize = 10_000;
+
+/// How many bytes of blocks are held while their messages wait for their turn.
+const HELD_LIMIT: usize = 256 << 20;
+
+/// The least that is kept of a block that is read in portions.
+const PORTION: usize = 64 << 10;
 
 /// An iterator over messages. [`Messages::losses`] tells, as it goes, what cannot be read.
 pub struct Messages {
@@ -31,6 +39,8 @@ pub struct Messages {
     /// When the next file or block must be looked at.
     wake_ns: Option<i64>,
     last: Option<Identity>,
+    held: usize,
+    held_limit: usize,
     decompressor: Decompressor,
     losses: Vec<Loss>,
 }
@@ -39,6 +49,20 @@ struct WaitingBlock {
     start_ns: i64,
     unit: Arc<OpenUnit>,
     block: usize,
+    /// How many of its messages were read.
+    skip: usize,
+}
+
+/// A message and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Located<'a> {
+    /// The message.
+    pub message: Message,
+    /// The file that holds it; `None` for latched values that were gathered from several.
+    pub file: Option<&'a Path>,
+    /// Where its payload stands in it; `None` where the format has no byte ranges. Of a file that is compressed as a whole, it is
+    /// the place in the uncompressed file.
+    pub location: Option<Location>,
 }
 
 impl Messages {
@@ -58,6 +82,8 @@ impl Messages {
             current: None,
             wake_ns: None,
             last: None,
+            held: 0,
+            held_limit: HELD_LIMIT,
             decompressor: Decompressor::default(),
             losses,
         };
@@ -95,15 +121,44 @@ impl Messages {
         self.add_losses(own);
     }
 
+    /// Sets how many bytes of blocks may wait in memory for their turn; of a single block, one message at least does.
+    pub fn hold_at_most(&mut self, bytes: usize) {
+        self.held_limit = bytes;
+    }
+
+    /// Returns the next message and where it stands: what a catalog stores to read it again by its byte range.
+    ///
+    /// # Errors
+    /// What reading answers.
+    pub fn next_located(&mut self) -> Option<Result<Located<'_>>> {
+        let mut place = None;
+        let (message, _) = match self.next_with(|cursor| place = cursor.location())? {
+            Ok(next) => next,
+            Err(error) => return Some(Err(error)),
+        };
+        let (unit, location) = place.unzip();
+        let file = unit.and_then(|unit: usize| self.inner.units.get(unit)).map(|unit| unit.path.as_path());
+        Some(Ok(Located { message, file, location }))
+    }
+
     /// Returns the next message and whether it is a latched value.
+    #[inline]
     pub(super) fn next_message(&mut self) -> Option<Result<(Message, bool)>> {
+        self.next_with(|_| {})
+    }
+
+    /// Returns the next message, after `look` has seen where it is taken from.
+    #[inline]
+    fn next_with(&mut self, mut look: impl FnMut(&Cursor)) -> Option<Result<(Message, bool)>> {
         loop {
             if let Err(error) = self.settle() {
                 return Some(Err(error));
             }
             let cursor = self.current.as_mut()?;
+            look(cursor);
             let taken = cursor.take();
             if !cursor.advance() {
+                self.held = self.held.saturating_sub(cursor.held());
                 self.current = None;
             }
             let Some((message, latched)) = taken else { continue };
@@ -159,11 +214,8 @@ impl Messages {
         let Some((_, number)) = self.units.pop() else { return Ok(()) };
         let inner = self.inner.clone();
         let unit = &inner.units[number];
-        let opened = unit.content().and_then(|content| {
-            let file = File::open(&unit.path).map_err(|error| Error::io(format!("cannot open {}", unit.path.display()), error))?;
-            Ok((content, file))
-        });
-        let (content, file) = match opened {
+        let opened = unit.content().and_then(|content| Ok((content, unit.source()?)));
+        let (content, source) = match opened {
             Ok(opened) => opened,
             Err(error) if error.kind() == Kind::NotFound => {
                 let (start_ns, end_ns) = unit.times_ns.unzip();
@@ -173,9 +225,9 @@ impl Messages {
             }
             Err(error) => return Err(error),
         };
-        let table = Arc::new(Table::new(&self.request, &unit.role, &content));
+        let table = Table::new(&self.request, &unit.role, &content);
         let unit = Arc::new(OpenUnit {
-            file,
+            source,
             table,
             role: unit.role.clone(),
             number,
@@ -183,28 +235,47 @@ impl Messages {
             latched_before_ns: unit.latched_before_ns,
             content,
         });
-        self.lose(&unit.content.losses, &unit);
-        let redefined = !unit.content.scan.definitions.earlier().is_empty();
-        for (index, block) in unit.content.blocks.iter().enumerate() {
+        self.lose(&unit.content.index().losses, &unit);
+        for (index, block) in unit.content.index().blocks.iter().enumerate() {
             let (start_ns, end_ns) = unit.times_ns(block);
             let takes = |channels: &Vec<u16>| channels.iter().any(|id| unit.table.takes(*id, start_ns, end_ns));
-            let wanted = redefined || block.channels.as_ref().is_none_or(takes);
+            let wanted = block.channels.as_ref().is_none_or(takes);
             if wanted && self.request.span.touches(start_ns, end_ns) {
-                self.blocks.push(Reverse(WaitingBlock { start_ns, unit: unit.clone(), block: index }));
+                self.blocks.push(Reverse(WaitingBlock { start_ns, unit: unit.clone(), block: index, skip: 0 }));
             }
         }
         Ok(())
     }
 
     fn load_block(&mut self) -> Result<()> {
-        let Some(Reverse(WaitingBlock { unit, block, .. })) = self.blocks.pop() else { return Ok(()) };
-        let Some(block) = unit.content.blocks.get(block) else { return Ok(()) };
+        let Some(Reverse(WaitingBlock { start_ns, unit, block, skip })) = self.blocks.pop() else { return Ok(()) };
         let path = || &self.inner.units[unit.number].path;
-        let loaded = Cursor::load(&unit, block, &self.request, &mut self.decompressor).map_err(|error| at(path(), error))?;
+        let room = self.held_limit.saturating_sub(self.held);
+        let share = self.held_limit / (self.cursors.len() + 1);
+        let portion = Portion { skip, limit: room.max(share).max(PORTION.min(self.held_limit)) };
+        let loaded = match Cursor::load(&unit, block, portion, &mut self.decompressor) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // Once somebody has fed what is missing, the block is loaded after all.
+                if error.lacks_bytes() {
+                    self.blocks.push(Reverse(WaitingBlock { start_ns, unit: unit.clone(), block, skip }));
+                }
+                return Err(at(path(), error));
+            }
+        };
         match loaded {
-            Ok(cursor) => self.cursors.extend(cursor),
+            Ok(loaded) => {
+                if skip == 0 {
+                    self.lose(&loaded.losses, &unit);
+                }
+                if let Some((skip, start_ns)) = loaded.rest {
+                    self.blocks.push(Reverse(WaitingBlock { start_ns, unit, block, skip }));
+                }
+                self.held += loaded.cursor.as_ref().map_or(0, Cursor::held);
+                self.cursors.extend(loaded.cursor);
+            }
             Err(why) => {
-                let losses = block.losses(&unit.file, &unit.content.scan, &unit.content.scan.topics, &why)?;
+                let losses = unit.content.stored.container().losses(&*unit.source, block, &why).map_err(|error| at(path(), error))?;
                 self.lose(&losses, &unit);
             }
         }

@@ -49,22 +49,11 @@ struct Channel {
 }
 
 impl Table {
-    /// Returns the table of a file at its end.
+    /// Returns the table of a file.
     pub(super) fn new(request: &Request, role: &Role, content: &Content) -> Self {
         let mut table = Self::default();
-        for (id, topic) in &content.scan.topics {
+        for (id, topic) in &content.topics {
             table.set(*id, topic, request, role);
-        }
-        table
-    }
-
-    /// Returns the table of the same file for what stands at `offset`, where ids had another meaning.
-    pub(super) fn before(&self, offset: u64, request: &Request, role: &Role, content: &Content) -> Option<Self> {
-        let earlier = content.scan.definitions.earlier();
-        let mut table: Option<Self> = None;
-        // The first change behind the offset tells what held there.
-        for (_, id, topic) in earlier.iter().rev().filter(|(until, ..)| *until > offset) {
-            table.get_or_insert_with(|| self.clone()).set(*id, topic, request, role);
         }
         table
     }

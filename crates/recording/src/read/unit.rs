@@ -1,33 +1,31 @@
-//! One MCAP file of a recording, and the part it plays in it.
+//! One file of a recording, and the part it plays in it.
 //!
 //! **Invariant:** a unit is understood as a whole when it is opened; its messages are read later, a block at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::formats::{self, Stored};
 use super::{Inner, Recording};
+use crate::container::{Container, Index};
 use crate::error::{Error, Result};
+use crate::import::rosbag2::{self, Bag};
+use crate::import::unpacked;
 use crate::key::SegmentName;
 use crate::loss::Loss;
 use crate::manifest::{Manifest, SegmentRef, Selection};
-use crate::mcap::block::Block;
 use crate::mcap::definitions::Definitions;
-use crate::mcap::scan::{self, Scan};
+use crate::mcap::scan;
 use crate::message::Topic;
+use crate::qos;
 use crate::source::ReadAt;
 use crate::time::Span;
 use crate::topic::TopicFilter;
 
-/// The newest format of segments and exports that this version reads.
-const FORMAT: u64 = 1;
-
 /// How many blocks are remembered from opening to reading; files beyond that are opened again.
 const REMEMBERED_BLOCKS: usize = 100_000;
-
-/// How often a file that grows while it is read is read again, so that a chunk in the middle of being written is no loss.
-const GROWING_TRIES: usize = 3;
 
 /// How a file's messages count.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +46,7 @@ pub(super) struct Role {
 /// A file of a recording.
 pub(super) struct Unit {
     pub(super) path: PathBuf,
+    pub(super) format: &'static str,
     pub(super) role: Role,
     /// First and last log time, corrected; `None` without messages.
     pub(super) times_ns: Option<(i64, i64)>,
@@ -56,17 +55,17 @@ pub(super) struct Unit {
     /// Messages before this moment are latched values: of exports.
     pub(super) latched_before_ns: Option<i64>,
     pub(super) content: Option<Arc<Content>>,
+    /// Its bytes where they are not those of the file at its path: it was compressed as a whole, or is no local file.
+    own_source: Option<Arc<dyn ReadAt>>,
 }
 
 /// What is known of a file.
 pub(super) struct Content {
-    pub(super) scan: Scan,
-    pub(super) blocks: Vec<Block>,
+    pub(super) stored: Stored,
+    /// Its topics by channel, each the one that is equal among all files.
+    pub(super) topics: BTreeMap<u16, Arc<Topic>>,
     /// The boot and the first append sequence of a segment.
     pub(super) identity: Option<(u64, u64)>,
-    /// Damage, and what the recorder said that it lost.
-    pub(super) losses: Vec<Loss>,
-    closed: Result<(), String>,
 }
 
 /// Opens files and remembers what they share.
@@ -75,8 +74,12 @@ pub(super) struct Opener {
     topics: HashMap<String, Vec<Arc<Topic>>>,
     boots: HashMap<PathBuf, Arc<Definitions>>,
     blocks: usize,
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     pub(super) losses: Vec<Loss>,
+    /// What folders say of themselves, by name.
+    pub(super) metadata: Vec<(String, BTreeMap<String, String>)>,
+    /// The rosbag2 folder whose files are being opened.
+    pub(super) bag: Option<Bag>,
 }
 
 impl Role {
@@ -111,28 +114,50 @@ fn latched_topics(manifest: &Manifest, own: &[Selection]) -> TopicFilter {
 impl Opener {
     /// Opens a file.
     pub(super) fn open(&mut self, path: &Path, role: Role) -> Result<Unit> {
-        let mut content = self.read(path)?;
-        for topic in content.scan.topics.values_mut() {
-            *topic = self.intern(topic);
+        let file = File::open(path).map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
+        let (unpacked, damage) = formats::unpack(&file).map_err(|error| at(path, error))?.unzip();
+        if let Some(loss) = damage.flatten() {
+            let reason = format!("{}: {}", loss.reason, path.display());
+            self.losses.push(Loss { reason, ..loss });
         }
-        if let Err(why) = &content.closed {
-            self.notes.push(format!("read front to back, because {why}: {}", path.display()));
-        }
-        let shift = |time: u64| to_ns(time).saturating_add(role.correction_ns);
-        let start_ns = content.blocks.iter().map(|block| shift(block.start_ns)).min();
-        let end_ns = content.blocks.iter().map(|block| shift(block.end_ns)).max();
-        let segment = content.scan.metadata("tapeloop.segment");
-        let latched = segment.is_some_and(|map| map.get("latched").is_some_and(|value| value == "true"));
-        let export = content.scan.metadata("tapeloop.export");
-        let latched_before_ns = export.and_then(|map| map.get("start_ns")?.parse().ok());
-        self.blocks += content.blocks.len();
-        let content = Some(Arc::new(content)).filter(|_| self.blocks <= REMEMBERED_BLOCKS);
-        Ok(Unit { path: path.to_owned(), role, times_ns: start_ns.zip(end_ns), latched, latched_before_ns, content })
+        let source = unpacked.as_ref().unwrap_or(&file);
+        let stored = formats::open(source, path, || self.boot(path)).map_err(|error| at(path, error))?;
+        let unit = self.take(path, stored, role, false);
+        Ok(Unit { own_source: unpacked.map(|file| Arc::new(file) as Arc<dyn ReadAt>), ..unit })
     }
 
-    fn read(&mut self, path: &Path) -> Result<Content> {
-        let file = File::open(path).map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
-        read_content(path, &file, || self.boot(path)).map_err(|error| at(path, error))
+    /// Opens a source that is no local file; `name` is what it is called.
+    pub(super) fn open_source(&mut self, name: &Path, source: Arc<dyn ReadAt>, role: Role) -> Result<Unit> {
+        let stored = formats::open(&*source, name, Arc::default).map_err(|error| at(name, error))?;
+        Ok(Unit { own_source: Some(source), ..self.take(name, stored, role, true) })
+    }
+
+    /// Takes a file that somebody else opened.
+    pub(super) fn take_open(&mut self, path: &Path, container: Arc<dyn Container>, role: Role) -> Unit {
+        self.take(path, Stored::Other(container), role, true)
+    }
+
+    fn take(&mut self, path: &Path, stored: Stored, role: Role, remember: bool) -> Unit {
+        let packed = self.bag.as_ref().is_some_and(|bag| bag.compression == rosbag2::Compression::Message);
+        let stored = if packed { Stored::Other(unpacked::messages(stored.into_container())) } else { stored };
+        let mut content = Content::new(path, stored);
+        for topic in content.topics.values_mut() {
+            self.bag.iter().for_each(|bag| complete(bag, topic));
+            *topic = self.intern(topic);
+        }
+        let remember = remember || self.bag.is_some();
+        let index = content.index();
+        self.notes.extend(index.notes.iter().map(|note| format!("{note}: {}", path.display())));
+        let shift = |time_ns: i64| time_ns.saturating_add(role.correction_ns);
+        let start_ns = index.blocks.iter().map(|block| shift(block.start_ns)).min();
+        let end_ns = index.blocks.iter().map(|block| shift(block.end_ns)).max();
+        let latched = content.metadata("tapeloop.segment").is_some_and(|map| map.get("latched").is_some_and(|value| value == "true"));
+        let latched_before_ns = content.metadata("tapeloop.export").and_then(|map| map.get("start_ns")?.parse().ok());
+        self.blocks += index.blocks.len();
+        let format = index.format;
+        let content = Some(Arc::new(content)).filter(|_| remember || self.blocks <= REMEMBERED_BLOCKS);
+        let path = path.to_owned();
+        Unit { path, format, role, times_ns: start_ns.zip(end_ns), latched, latched_before_ns, content, own_source: None }
     }
 
     /// Returns the definitions of the boot that a segment belongs to.
@@ -169,7 +194,16 @@ impl Opener {
     pub(super) fn finish(self, path: &Path, format: &'static str, units: Vec<Unit>, manifest: Option<Manifest>) -> Recording {
         let mut topics: Vec<Arc<Topic>> = self.topics.into_values().flatten().collect();
         topics.sort_by(|a, b| (&a.name, a.type_name(), &a.encoding, &a.metadata).cmp(&(&b.name, b.type_name(), &b.encoding, &b.metadata)));
-        let inner = Inner { path: path.to_owned(), format, units, topics, manifest, losses: self.losses, notes: self.notes };
+        let inner = Inner {
+            path: path.to_owned(),
+            format,
+            units,
+            topics,
+            manifest,
+            losses: self.losses,
+            notes: self.notes,
+            metadata: self.metadata,
+        };
         Recording { inner: Arc::new(inner) }
     }
 }
@@ -180,9 +214,18 @@ impl Unit {
         if let Some(content) = &self.content {
             return Ok(content.clone());
         }
-        let file = File::open(&self.path).map_err(|error| Error::io(format!("cannot open {}", self.path.display()), error))?;
         let boot = || boot_path(&self.path).map(|path| read_boot(&path)).unwrap_or_default();
-        read_content(&self.path, &file, boot).map(Arc::new).map_err(|error| at(&self.path, error))
+        let stored = formats::open(&*self.source()?, &self.path, boot).map_err(|error| at(&self.path, error))?;
+        Ok(Arc::new(Content::new(&self.path, stored)))
+    }
+
+    /// Returns its bytes.
+    pub(super) fn source(&self) -> Result<Arc<dyn ReadAt>> {
+        if let Some(source) = &self.own_source {
+            return Ok(source.clone());
+        }
+        let file = File::open(&self.path).map_err(|error| Error::io(format!("cannot open {}", self.path.display()), error))?;
+        Ok(Arc::new(file))
     }
 
     /// Returns whether its messages may lie in `span`.
@@ -191,60 +234,49 @@ impl Unit {
     }
 }
 
-fn read_content(path: &Path, source: &dyn ReadAt, boot: impl FnOnce() -> Arc<Definitions>) -> Result<Content> {
-    let (scan, closed) = match scan::outline(source, &Definitions::default())? {
-        Some(scan) => (scan, Ok(())),
-        None => {
-            let scan = scan_growing(source, &boot())?;
-            let why = if !scan.closed {
-                "it was not closed or its summary is damaged"
-            } else if scan.losses.is_empty() {
-                "its summary does not tell enough"
-            } else {
-                "it is damaged"
-            };
-            (scan, Err(why.to_owned()))
-        }
-    };
-    let segment = scan.metadata("tapeloop.segment");
-    for map in [segment, scan.metadata("tapeloop.export")].into_iter().flatten() {
-        let format = map.get("format").and_then(|format| format.parse().ok()).unwrap_or(FORMAT);
-        if format > FORMAT {
-            return Err(Error::invalid(format!("file of format {format}; this version reads up to {FORMAT}: update tapeloop")));
+/// Adds what a rosbag2 folder knows of a topic and its file does not.
+fn complete(bag: &Bag, topic: &mut Arc<Topic>) {
+    for (key, known) in [(qos::KEY, &bag.topics_qos), ("type_description_hash", &bag.topics_hashes)] {
+        if let Some(value) = known.get(&topic.name)
+            && topic.metadata.get(key).is_none_or(String::is_empty)
+        {
+            Arc::make_mut(topic).metadata.insert(key.to_owned(), value.clone());
         }
     }
-    let identity = match segment {
-        Some(map) => map.get("boot").and_then(|boot| {
-            let boot = u64::from_str_radix(boot, 16).ok()?;
-            Some((boot, map.get("first_append_sequence")?.parse().ok()?))
-        }),
-        None => identity_by_name(path, &scan),
-    };
-    let said = scan.metadata("tapeloop.end").and_then(|map| map.get("losses"));
-    let mut losses: Vec<Loss> = said.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-    losses.extend(scan.losses.iter().cloned());
-    let blocks = Block::of_scan(&scan);
-    Ok(Content { blocks, identity, losses, closed, scan })
 }
 
-/// Returns the boot and an append sequence of a segment whose own words are damaged.
-fn identity_by_name(path: &Path, scan: &Scan) -> Option<(u64, u64)> {
-    let name = SegmentName::parse(path.file_name()?.to_str()?).filter(|_| scan.metadata("tapeloop.export").is_none())?;
-    let last = scan.metadata("tapeloop.end").and_then(|map| map.get("last_append_sequence")?.parse().ok());
-    Some((name.boot, last.or_else(|| scan.chunks.first().map(|chunk| u64::from(chunk.first_sequence)))?))
-}
-
-/// Scans a file, again if it has grown meanwhile and ends in damage: then somebody is writing it.
-fn scan_growing(source: &dyn ReadAt, extra: &Definitions) -> Result<Scan> {
-    let length = || source.len().map_err(|error| Error::io("cannot tell the size of the file", error));
-    for _ in 1..GROWING_TRIES {
-        let before = length()?;
-        let scan = scan::scan_with(source, extra)?;
-        if scan.closed || scan.losses.is_empty() || length()? == before {
-            return Ok(scan);
-        }
+impl Content {
+    fn new(path: &Path, stored: Stored) -> Self {
+        let topics = stored.index().topics.clone();
+        let identity = identity(path, &stored);
+        Self { stored, topics, identity }
     }
-    scan::scan_with(source, extra)
+
+    pub(super) fn index(&self) -> &Index {
+        self.stored.index()
+    }
+
+    /// Returns the metadata of that name that stands last.
+    pub(super) fn metadata(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        metadata(self.index(), name)
+    }
+}
+
+fn metadata<'a>(index: &'a Index, name: &str) -> Option<&'a BTreeMap<String, String>> {
+    index.metadata.iter().rev().find(|(known, _)| known == name).map(|(_, map)| map)
+}
+
+/// Returns the boot and the first append sequence of a segment, or one near it where the segment's own words are damaged.
+fn identity(path: &Path, stored: &Stored) -> Option<(u64, u64)> {
+    let Stored::Mcap(file) = stored else { return None };
+    let index = stored.index();
+    if let Some(map) = metadata(index, "tapeloop.segment") {
+        let boot = u64::from_str_radix(map.get("boot")?, 16).ok()?;
+        return Some((boot, map.get("first_append_sequence")?.parse().ok()?));
+    }
+    let name = SegmentName::parse(path.file_name()?.to_str()?).filter(|_| metadata(index, "tapeloop.export").is_none())?;
+    let last = metadata(index, "tapeloop.end").and_then(|map| map.get("last_append_sequence")?.parse().ok());
+    Some((name.boot, last.or_else(|| file.scan().chunks.first().map(|chunk| u64::from(chunk.first_sequence)))?))
 }
 
 /// Returns where the definitions of a segment's boot stand: `boots/<host>-<boot>.mcap` of its device.
@@ -261,9 +293,9 @@ fn read_boot(path: &Path) -> Arc<Definitions> {
 
 /// Adds the path to an error.
 pub(super) fn at(path: &Path, error: Error) -> Error {
+    // Whoever feeds bytes looks for that cause.
+    if error.lacks_bytes() {
+        return error;
+    }
     Error::new(error.kind(), format!("{error}: {}", path.display()))
-}
-
-pub(super) fn to_ns(time: u64) -> i64 {
-    i64::try_from(time).unwrap_or(i64::MAX)
 }

@@ -57,14 +57,11 @@ fn what_is_no_recording_is_refused_by_name() {
     check(b"", "an empty file");
     check(b"hello, this is just some text that nobody recorded", "not an MCAP file: it begins with \"hello, this is j");
     check(b"version https://git-lfs.github.com/spec/v1\noid sha256:73b8\nsize 12345\n", "git lfs pull");
-    check(b"#ROSBAG V2.0\n", "ROS 1 bag");
-    check(b"SQLite format 3\0....", "db3");
+    check(b"#ROSBAG V1.2\n", "ROS 1 bag of another version");
     check(&[0; 100_000], "not an MCAP file");
     assert_eq!(recording::read::open(Path::new("/nowhere/x.mcap")).err().unwrap().kind(), Kind::NotFound);
     let folder = tempfile::tempdir().unwrap();
     assert!(recording::read::open(folder.path()).err().unwrap().message().contains("no recording in this folder"));
-    save(folder.path(), "bag_0.db3", b"SQLite format 3\0");
-    assert!(recording::read::open(folder.path()).err().unwrap().message().contains("db3 files are not read"));
     save(folder.path(), "metadata.yaml", b"rosbag2_bagfile_information:\n  relative_file_paths:\n  - ../../x.mcap\n");
     assert!(recording::read::open(folder.path()).err().unwrap().message().contains("outside of its folder"));
 }
@@ -277,4 +274,86 @@ fn files_of_other_writers_read_equally() {
         let (found, losses) = read(out.get_ref());
         assert!(found.iter().map(|message| message.sequence).eq(0..500) && losses.is_empty(), "{compression:?} {chunked}");
     }
+}
+
+/// Changes a record of the summary and takes the summary's checksum away, as a careless writer would.
+fn with_summary_record(bytes: &[u8], kind: u8, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let start = recording::mcap::summary::read(&Bytes::copy_from_slice(&bytes)).unwrap().unwrap().start as usize;
+    let found = recording::mcap::record::Records::new(&bytes[start..]).find(|record| record.opcode == kind).unwrap();
+    let body = start + found.offset + 9..start + found.offset + 9 + found.body.len();
+    change(&mut bytes[body]);
+    let crc = bytes.len() - MAGIC.len() - 4;
+    bytes[crc..crc + 4].fill(0);
+    bytes
+}
+
+#[test]
+fn a_summary_that_contradicts_itself_is_not_believed() {
+    let built = Builder::default().build();
+    let check = |bytes: Vec<u8>| {
+        let (_folder, recording) = open(&bytes).unwrap();
+        assert!(recording.notes()[0].contains("read front to back"), "{:?}", recording.notes());
+        assert_eq!(recording.info().unwrap().messages, 400);
+    };
+    // One message more than the indexes have; a chunk that is longer than it is; an index of another channel.
+    check(with_summary_record(&built.bytes, opcode::STATISTICS, |body| body[0] = body[0].wrapping_add(1)));
+    check(with_summary_record(&built.bytes, opcode::CHUNK_INDEX, |body| body[24] = body[24].wrapping_add(1)));
+    check(with_summary_record(&built.bytes, opcode::CHUNK_INDEX, |body| body[36] = 99));
+    // An index that points elsewhere costs nothing: the chunk is found where it is.
+    let elsewhere = with_summary_record(&built.bytes, opcode::CHUNK_INDEX, |body| body[16] = body[16].wrapping_sub(1));
+    assert_eq!(read(&elsewhere).0.len(), 400);
+}
+
+#[test]
+fn a_chunk_that_contradicts_the_summary_is_a_loss_and_not_shown_as_something_else() {
+    let mut chunk = Vec::new();
+    write::channel(&mut chunk, 1, 0, &topic("/other", ""));
+    let second = chunk.len();
+    message(&mut chunk, 1, 7, 9, b"{}");
+    let header = write::ChunkHeader {
+        start_ns: 9,
+        end_ns: 9,
+        uncompressed_size: chunk.len() as u64,
+        uncompressed_crc: 0,
+        compression: String::new(),
+        compressed_size: chunk.len() as u64,
+    };
+    let mut out = Vec::new();
+    let mut writer = recording::mcap::segment::SegmentWriter::begin(&mut out, "");
+    let definition = recording::mcap::segment::Definition { channel_id: 1, schema_id: 0, topic: topic("/a", "") };
+    writer.define(&mut out, &definition);
+    let mut good = ChunkBuilder::default();
+    good.push(1, 0, 5, 5, b"{}");
+    let mut odd = ChunkBuilder::default();
+    odd.push(1, 7, 9, 9, b"{}");
+    for (builder, records) in [(good, None), (odd, Some(chunk))] {
+        let mut encoded = builder.encode(Compression::None);
+        if let Some(records) = records {
+            let mut prefix = Vec::new();
+            write::chunk_prefix(&mut prefix, &header);
+            let mut indexes = Vec::new();
+            write::message_index(&mut indexes, 1, [(9, second as u64)].into_iter());
+            encoded.index.length = (prefix.len() + records.len()) as u64;
+            encoded.index.header = header.clone();
+            encoded.index.message_index_offsets = vec![(1, encoded.index.length)];
+            (encoded.prefix, encoded.body, encoded.indexes) = (prefix, records, indexes);
+        }
+        writer.chunk(&encoded);
+        encoded.parts().iter().for_each(|part| out.extend_from_slice(part));
+    }
+    writer.finish(&mut out);
+    let (found, losses) = read(&out);
+    assert_eq!(found.len(), 1);
+    assert!(losses.len() == 1 && losses[0].messages == Some(1), "{losses:?}");
+    assert!(losses[0].reason.contains("defines channel 1 otherwise than the file's summary"), "{losses:?}");
+    // Without a summary the chunk's own definition holds from there on.
+    let cut = &out[..recording::mcap::summary::read(&Bytes::copy_from_slice(&out)).unwrap().unwrap().start as usize];
+    let (_folder, recording) = open(cut).unwrap();
+    let names: Vec<String> = recording
+        .messages(&recording::TopicFilter::all(), recording::Span::ALL)
+        .unwrap()
+        .map(|message| message.unwrap().topic.name.clone())
+        .collect();
+    assert_eq!(names, ["/a", "/other"]);
 }

@@ -3,6 +3,7 @@
 //! **Invariant:** the walk only moves forward, so that it ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -16,7 +17,7 @@ use crate::mcap::record::{self, IndexEntries, MAGIC, Record, opcode};
 use crate::mcap::resync::{self, Belief, DEFINITION_LIMIT, Effort};
 use crate::mcap::summary::Summary;
 use crate::mcap::window::{self, Window};
-use crate::mcap::write::{ChunkHeader, ChunkIndex, MESSAGE_PREFIX_LENGTH, PREFIX_LENGTH};
+use crate::mcap::write::{ChunkHeader, MESSAGE_PREFIX_LENGTH, PREFIX_LENGTH};
 use crate::source::ReadAt;
 
 /// The largest stretch of messages outside of chunks that is read as one.
@@ -31,24 +32,37 @@ const PADDING_LIMIT: u64 = 64;
 /// Bytes of a chunk's body that surely hold its header.
 pub(super) const CHUNK_HEADER_LENGTH: usize = 128;
 
-pub(super) struct Walk<'a> {
+/// How much of a file one step walks over, if no record is larger.
+const STEP_LENGTH: u64 = 4 << 20;
+
+pub(in crate::mcap) struct Walk<'a> {
     source: &'a dyn ReadAt,
     pub(super) window: Window<'a>,
-    summary: Option<&'a Summary>,
-    extra: &'a Definitions,
-    /// Chunks that are taken from the summary without a look.
-    known: Option<BTreeMap<u64, &'a ChunkIndex>>,
+    summary: Option<Arc<Summary>>,
+    extra: Arc<Definitions>,
+    depth: Depth,
     /// The lengths of chunks by their offsets, as the summary tells.
     lengths: BTreeMap<u64, u64>,
     decompressor: Decompressor,
     effort: Effort,
     pub(super) scan: Scan,
     pub(super) damages: Vec<Damage>,
+    /// Damage that is still to be skipped: its reason, and the header and the end of the chunk that it is in.
+    pending: Option<(String, Option<(ChunkHeader, u64)>)>,
     pub(super) at: u64,
     end: u64,
     /// The end of the last record that was checked; records without inner structure behind it may be damage.
     trusted: u64,
     chunked: bool,
+}
+
+/// How much of a file is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mcap) enum Depth {
+    /// What stands between the chunks that the summary lists.
+    Outline,
+    /// Everything.
+    Full,
 }
 
 /// What was found at one place.
@@ -64,31 +78,33 @@ enum Step {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(
+    pub(in crate::mcap) fn new(
         source: &'a dyn ReadAt,
-        summary: Option<&'a Summary>,
-        extra: &'a Definitions,
-        known: Option<BTreeMap<u64, &'a ChunkIndex>>,
+        summary: Option<Arc<Summary>>,
+        extra: Arc<Definitions>,
+        depth: Depth,
     ) -> Result<Self> {
-        let mut window = if known.is_some() { Window::small(source)? } else { Window::new(source)? };
+        let mut window = if depth == Depth::Outline { Window::small(source)? } else { Window::new(source)? };
         let at = if window.get(0, MAGIC.len())? == MAGIC { MAGIC.len() as u64 } else { 0 };
-        let end = summary.map_or(window.length(), |summary| summary.start);
+        let end = summary.as_ref().map_or(window.length(), |summary| summary.start);
         let scan = Scan { closed: summary.is_some(), clean: true, good_end: at, ..Scan::default() };
         // Definitions from elsewhere are those of a tape's boot, and its segments hold every message in a chunk.
-        let chunked = !extra.is_empty() || summary.is_some_and(|summary| !summary.chunks.is_empty());
+        let chunked = !extra.is_empty() || summary.as_ref().is_some_and(|summary| !summary.chunks.is_empty());
         let effort = Effort::new(window.length());
-        let lengths = summary.into_iter().flat_map(|summary| &summary.chunks).map(|index| (index.offset, index.length));
+        let lengths = summary.iter().flat_map(|summary| &summary.chunks).map(|index| (index.offset, index.length));
+        let lengths = lengths.filter(|(_, length)| *length >= PREFIX_LENGTH as u64).collect();
         Ok(Self {
             source,
             window,
             summary,
             extra,
-            known,
-            lengths: lengths.filter(|(_, length)| *length >= PREFIX_LENGTH as u64).collect(),
+            depth,
+            lengths,
             decompressor: Decompressor::default(),
             effort,
             scan,
             damages: Vec::new(),
+            pending: None,
             at,
             end,
             trusted: at,
@@ -96,8 +112,49 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// Returns the same walk over another source of the same bytes.
+    pub(in crate::mcap) fn onto<'b>(self, source: &'b dyn ReadAt) -> Walk<'b> {
+        Walk {
+            source,
+            window: self.window.onto(source),
+            summary: self.summary,
+            extra: self.extra,
+            depth: self.depth,
+            lengths: self.lengths,
+            decompressor: self.decompressor,
+            effort: self.effort,
+            scan: self.scan,
+            damages: self.damages,
+            pending: self.pending,
+            at: self.at,
+            end: self.end,
+            trusted: self.trusted,
+            chunked: self.chunked,
+        }
+    }
+
+    /// Walks to the end.
     pub(super) fn run(mut self) -> Result<Scan> {
+        loop {
+            if let Some(scan) = self.go_on()? {
+                return Ok(scan);
+            }
+        }
+    }
+
+    /// Walks a few megabytes on; returns what was found at the end. Where the source has no bytes yet, nothing has changed and the
+    /// same is tried again the next time.
+    pub(in crate::mcap) fn go_on(&mut self) -> Result<Option<Scan>> {
+        let from = self.at;
         while self.at < self.end {
+            if let Some((reason, chunk)) = self.pending.clone() {
+                self.skip(reason, chunk)?;
+                self.pending = None;
+                continue;
+            }
+            if self.at - from >= STEP_LENGTH {
+                return Ok(None);
+            }
             match self.step()? {
                 Step::Checked(end) => {
                     self.at = end;
@@ -109,22 +166,26 @@ impl<'a> Walk<'a> {
                     self.scan.good_end = end;
                 }
                 Step::Damaged(reason, chunk) => {
-                    if self.known.is_some() {
+                    if self.depth == Depth::Outline {
                         self.scan.clean = false;
-                        return Ok(self.scan);
+                        return Ok(Some(std::mem::take(&mut self.scan)));
                     }
-                    self.skip(reason, chunk)?;
+                    self.pending = Some((reason, chunk));
                 }
-                Step::End => break,
+                Step::End => {
+                    self.end = self.at;
+                    break;
+                }
             }
         }
-        self.finish()
+        self.finish().map(Some)
     }
 
     fn step(&mut self) -> Result<Step> {
-        if let Some(index) = self.known.as_ref().and_then(|known| known.get(&self.at)) {
+        if let (Depth::Outline, Some(index)) = (self.depth, self.summary.as_ref().and_then(|summary| summary.chunk_at(self.at))) {
+            let end = self.at + index.length + index.message_index_length;
             self.scan.chunks.push(ChunkEntry::of_index(index));
-            return Ok(Step::Checked(self.at + index.length + index.message_index_length));
+            return Ok(Step::Checked(end));
         }
         // A closed file tells where its chunks are and how long: their own prefixes may be damaged.
         if let Some(length) = self.lengths.get(&self.at) {
@@ -154,11 +215,12 @@ impl<'a> Walk<'a> {
         match kind {
             opcode::MESSAGE => self.loose_message(end),
             opcode::HEADER | opcode::SCHEMA | opcode::CHANNEL | opcode::METADATA | opcode::MESSAGE_INDEX => self.small(kind, length, end),
-            opcode::ATTACHMENT => Ok(match resync::attachment_length(&mut self.window, self.at)? {
-                Some(inner) if inner == length => Step::Checked(end),
-                Some(inner) if inner < length => Step::Opaque(end),
-                _ => Step::Damaged("damaged attachment".to_owned(), None),
-            }),
+            opcode::ATTACHMENT => {
+                let inner = resync::attachment_length(&mut self.window, self.at)?.filter(|inner| *inner <= length);
+                let Some(inner) = inner else { return damaged("damaged attachment") };
+                self.scan.attachments.push((self.at, end - self.at));
+                Ok(if inner == length { Step::Checked(end) } else { Step::Opaque(end) })
+            }
             opcode::DATA_END if self.scan.closed && end == self.end && length >= 4 => Ok(Step::End),
             opcode::DATA_END if !self.scan.closed && (length == 4 || length < 64 && resync::plausible(&mut self.window, end)?) => {
                 Ok(Step::End)
@@ -308,7 +370,7 @@ impl<'a> Walk<'a> {
 
     /// The last chunk of a file that ends in it: its whole messages are readable, if not verified.
     fn torn_chunk(&mut self, header: ChunkHeader, records_at: u64, end: u64) -> Result<Step> {
-        if self.find_next()?.is_some() || self.known.is_some() {
+        if self.find_next()?.is_some() || self.depth == Depth::Outline {
             return Ok(Step::Damaged("damaged chunk: it reaches beyond the end of the file".to_owned(), Some((header, end))));
         }
         let length = self.window.length();
@@ -327,9 +389,10 @@ impl<'a> Walk<'a> {
 
     fn find_next(&self) -> Result<Option<u64>> {
         let defines = |id: u16| {
-            self.scan.definitions.defines(id) || self.extra.defines(id) || self.summary.is_some_and(|s| s.definitions.defines(id))
+            self.scan.definitions.defines(id) || self.extra.defines(id) || self.summary.as_ref().is_some_and(|s| s.definitions.defines(id))
         };
-        let any = self.scan.definitions.is_empty() && self.extra.is_empty() && self.summary.is_none_or(|s| s.definitions.is_empty());
+        let any =
+            self.scan.definitions.is_empty() && self.extra.is_empty() && self.summary.as_ref().is_none_or(|s| s.definitions.is_empty());
         let known = |id: u16| any || defines(id);
         let belief = Belief { effort: &self.effort, loose_messages: (!self.chunked).then_some(&known as &dyn Fn(u16) -> bool) };
         resync::find(self.source, self.trusted.min(self.at) + 1, self.end, belief)
@@ -363,16 +426,16 @@ impl<'a> Walk<'a> {
         Ok(at == self.end || resync::believable(&mut self.window, at, Belief { effort: &self.effort, loose_messages: None })?)
     }
 
-    fn finish(mut self) -> Result<Scan> {
+    fn finish(&mut self) -> Result<Scan> {
         let mut definitions = self.scan.definitions.clone();
-        definitions.merge(self.extra, true);
-        if let Some(summary) = self.summary {
+        definitions.merge(&self.extra, true);
+        if let Some(summary) = &self.summary {
             definitions.merge(&summary.definitions, true);
         }
         self.scan.topics = definitions.topics();
         self.scan.clean = self.damages.iter().all(|damage| damage.from >= self.scan.good_end);
-        self.scan.losses = damage::losses(self.source, &self.scan, &self.damages, self.summary)?;
+        self.scan.losses = damage::losses(self.source, &self.scan, &self.damages, self.summary.as_deref())?;
         self.scan.losses.extend(damage::undefined(&self.scan, &definitions));
-        Ok(self.scan)
+        Ok(std::mem::take(&mut self.scan))
     }
 }

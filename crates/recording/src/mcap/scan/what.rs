@@ -14,10 +14,10 @@ const SEARCH_LENGTH: u64 = 64 << 20;
 /// What other files begin with, what they are, and what to do.
 const OTHERS: [(&[u8], &str); 9] = [
     (b"version https://git-lfs", "a Git LFS pointer and not the recording itself: fetch it with 'git lfs pull'"),
-    (b"#ROSBAG", "a ROS 1 bag: this version reads MCAP files only"),
-    (b"SQLite format 3", "a SQLite database, perhaps a rosbag2 .db3: this version reads MCAP files only"),
-    (b"ULog\x01\x12\x35", "a PX4 log: this version reads MCAP files only"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd: decompress it with 'zstd -d' first"),
+    (b"#ROSBAG", "a ROS 1 bag of another version than 2.0, which is what is read"),
+    (b"SQLite format 3", "a SQLite database without its whole header"),
+    (b"ULog", "a PX4 log without its whole header"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd twice: decompress it with 'zstd -d' first"),
     (b"\x04\x22\x4d\x18", "compressed with lz4: decompress it with 'lz4 -d' first"),
     (b"\x1f\x8b", "compressed with gzip: decompress it with 'gunzip' first"),
     (b"PK\x03\x04", "a zip archive: unpack it first"),
