@@ -115,7 +115,7 @@ def test_lists_are_interpolated_by_element(drive: tl.Recording) -> None:
 
 def test_the_last_value_of_a_latched_topic_holds(tmp_path: Path) -> None:
     with tl.recorder("r", data=tmp_path / "tape") as rec:
-        rec.log("/map", {"cells": 5}, latched=True, log_time=0)
+        rec.log("/map", {"cells": 5}, qos={"durability": "transient_local"}, log_time=0)
         for index in range(10):
             rec.log("/x", {"v": index}, log_time=index * SECOND)
         table = rec.save(start=0, end="now").open().align(hz=1, topics=["/map", "/x"], max_age=0.5)
