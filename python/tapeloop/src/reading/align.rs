@@ -200,7 +200,7 @@ fn in_order(rows: RecordBatch, by_stamp: bool) -> Result<(Vec<i64>, RecordBatch)
     let column = rows.column_by_name(name).ok_or_else(|| Error::new(Kind::Internal, format!("rows without {name}")))?;
     let column = column.as_primitive::<TimestampNanosecondType>();
     // A stamp of 0 is one that nobody has set.
-    let has_time = |row: &usize| !column.is_null(*row) && !(by_stamp && column.value(*row) == 0);
+    let has_time = |row: &usize| !column.is_null(*row) && (!by_stamp || column.value(*row) != 0);
     let kept: Vec<u32> = (0..column.len()).filter(has_time).map(|row| row as u32).collect();
     let times_ns: Vec<i64> = kept.iter().map(|row| column.value(*row as usize)).collect();
     let order = align::order(&times_ns);
