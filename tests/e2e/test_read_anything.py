@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 import tapeloop as tl
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +23,9 @@ NOT_A_RECORDING = {
 
 def recordings() -> list[Path]:
     endings = {".mcap", ".bag", ".db3", ".ulg", ".zstd"}
-    files = [path for path in sorted(DATA.rglob("*")) if path.suffix in endings and "mcap-conformance" not in path.parts]
+    files = [
+        path for path in sorted(DATA.rglob("*")) if path.suffix in endings and "mcap-conformance" not in path.parts
+    ]
     folders = [path.parent for path in sorted(DATA.rglob("metadata.yaml"))]
     datasets = [path.parents[1] for path in sorted(DATA.rglob("meta/info.json"))]
     return [*files, *folders, *datasets]
