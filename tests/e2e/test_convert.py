@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mcap.reader import make_reader
+from rosbags.interfaces import ConnectionExtRosbag2, Qos
 from rosbags.rosbag2 import Reader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,13 +21,16 @@ def convert(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([TAPELOOP, "convert", *arguments], capture_output=True, text=True, check=False)
 
 
-def read(folder: Path) -> tuple[list[tuple[object, ...]], dict[str, object]]:
+def read(folder: Path) -> tuple[list[tuple[str, str, int, bytes]], dict[str, list[Qos]]]:
     """Returns the messages of a rosbag2 folder, and the QoS of its topics, as rosbags reads them."""
     with Reader(folder) as reader:
         messages = [
             (connection.topic, connection.msgtype, stamp, bytes(data)) for connection, stamp, data in reader.messages()
         ]
-        qos = {connection.topic: connection.ext.offered_qos_profiles for connection in reader.connections}
+        qos: dict[str, list[Qos]] = {}
+        for connection in reader.connections:
+            assert isinstance(connection.ext, ConnectionExtRosbag2)
+            qos[connection.topic] = connection.ext.offered_qos_profiles
     return messages, qos
 
 
@@ -77,7 +81,7 @@ def test_files_are_merged_and_recompressed_without_changing_a_byte(tmp_path: Pat
     done = convert(*files, "-o", out, "--compression", "lz4")
     assert done.returncode == 0, done.stderr
 
-    def messages(path: Path) -> list[tuple[object, ...]]:
+    def messages(path: Path) -> list[tuple[int, str, int, bytes]]:
         with path.open("rb") as file:
             return [(m.log_time, c.topic, m.publish_time, m.data) for _, c, m in make_reader(file).iter_messages()]
 
