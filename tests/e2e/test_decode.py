@@ -49,11 +49,11 @@ def data(relative: str) -> Path:
 
 def cat(path: Path, *arguments: str) -> Iterator[str]:
     """Yields the lines of `tapeloop cat`."""
-    process = subprocess.Popen([TAPELOOP, "cat", path, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        yield line.rstrip("\n")
-    assert process.wait() == 0
+    with subprocess.Popen([TAPELOOP, "cat", path, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield line.rstrip("\n")
+    assert process.returncode == 0
 
 
 def same(ours: Any, theirs: Any, where: str) -> None:

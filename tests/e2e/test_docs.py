@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PROGRAMS = Path(os.environ.get("TAPELOOP_BIN_DIR", TARGET / "debug"))
+DATA = Path(os.environ.get("TAPELOOP_TEST_DATA", ROOT.parent / "shared" / "data"))
 PATIENCE_SECONDS = 20
 
 
@@ -89,14 +90,30 @@ def agent(folder: Path) -> Iterator[Agent]:
         agent.process.kill()
 
 
+def bags(folder: Path) -> list[str]:
+    """Copies a real ROS 1 bag into a folder, and returns its name, as a shell would where `*.bag` stands."""
+    bag = DATA / "ros1/husky-gps/test1.bag"
+    if not bag.is_file():
+        return []
+    shutil.copy(bag, folder)
+    return [bag.name]
+
+
 def test_the_commands_of_the_readme_run(agent: Agent) -> None:
     """Runs them in their order; those that record are for an agent of their own, in the next test."""
-    places = {"RECORDING": "run-12", "TAPE": agent.environment["TAPELOOP_DATA"]}
+    places = {"RECORDING": ["run-12"], "TAPE": [agent.environment["TAPELOOP_DATA"]], "*.bag": bags(agent.folder)}
+    broken = agent.folder / "broken.mcap"
+    places["BROKEN"] = [broken.name]
     ran = 0
     for _, *arguments in commands("README.md", "tapeloop"):
         if arguments[0] == "record":
             continue
-        done = agent.run("tapeloop", *[places.get(argument, argument) for argument in arguments])
+        if "BROKEN" in arguments:
+            # Without its summary, as after a power cut.
+            broken.write_bytes((agent.folder / "imu.mcap").read_bytes()[:-1000])
+        if "*.bag" in arguments and not places["*.bag"]:
+            continue
+        done = agent.run("tapeloop", *[part for argument in arguments for part in places.get(argument, [argument])])
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
         ran += 1
     assert ran >= 10

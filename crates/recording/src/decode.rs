@@ -12,6 +12,7 @@ mod field;
 mod flatbuffer;
 pub(crate) mod json;
 mod json_writer;
+mod latched;
 mod layout;
 mod path;
 mod pick;
@@ -24,7 +25,6 @@ mod stamp;
 mod test_tree;
 #[cfg(test)]
 mod tests;
-mod transforms;
 mod walk;
 
 use std::fmt;
@@ -33,10 +33,10 @@ use std::sync::Arc;
 pub use self::columns::{BATCH_LIMIT, BATCH_SIZE, Columns};
 pub use self::field::{FieldReader, Scalar};
 use self::json_writer::{JsonWriter, Names};
+pub use self::latched::{LatchedPart, LatchedParts};
 use self::layout::{Format, Layout};
 use self::sink::Sink;
 pub use self::stamp::StampReader;
-pub use self::transforms::TransformReader;
 use crate::error::{Error, Result};
 use crate::message::Topic;
 use crate::schema::library::Library;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import tapeloop as tl
 
@@ -298,7 +300,13 @@ def test_a_write_error_reaches_the_caller(tmp_path: Path) -> None:
 
 
 def test_importing_it_imports_neither_numpy_nor_pillow(tmp_path: Path) -> None:
-    code = """
+    picture = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(picture, "JPEG")
+    code = (
+        f"""
+picture = {picture.getvalue()!r}
+"""
+        + """
 import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
@@ -309,7 +317,7 @@ import logging, tapeloop as tl
 with tl.recorder("r", data="tape") as rec:
     rec.log("/t", {"x": 1, "y": [1.5, "a"], "raw": b"x"})
     rec.log("/bytes", memoryview(b"abc"))
-    rec.log("/image", tl.CompressedImage(b"\\xff\\xd8\\xff\\xe0"))
+    rec.log("/image", tl.CompressedImage(picture))
     logging.getLogger().addHandler(tl.LoggingHandler(rec))
     logging.error("hello")
     clip = rec.save(before="1 h")
@@ -322,5 +330,6 @@ with tl.recorder("r", data="tape") as rec:
         raise AssertionError
 assert not {"numpy", "PIL"} & set(sys.modules)
 """
+    )
     ran = python(code, tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -36,7 +36,9 @@ def plain(value: Any) -> Any:
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
-    names = getattr(value, "__slots__", None) or vars(value)
+    slots = getattr(value, "__slots__", None)
+    # Without slots, only constants are the class's too.
+    names = slots if slots else [name for name in vars(value) if not hasattr(type(value), name)]
     return {name: plain(getattr(value, name)) for name in names if name != "__msgtype__"}
 
 

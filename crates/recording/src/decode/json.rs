@@ -1,7 +1,7 @@
 //! JSON messages, walked along their tree.
 //!
 //! Keys come in any order, so each object is looked through first; of a key that is there twice the last one counts. Keys that the
-//! tree does not have are left out here, and kept in [`line`], which is the payload itself on one line. A value that is not what the
+//! tree does not have are left out here, and kept in [`line()`], which is the payload itself on one line. A value that is not what the
 //! tree says is an error that names the field. Numbers may be the texts `NaN`, `Infinity` and `-Infinity`, bytes are base64.
 //!
 //! **Invariant:** nothing of a message is kept but where the values of the objects that are open begin.

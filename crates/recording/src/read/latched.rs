@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::merge::Messages;
 use super::request::Request;
 use super::{Inner, Recording};
-use crate::decode::TransformReader;
+use crate::decode::{LatchedPart, LatchedParts};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::message::{Message, Topic};
@@ -28,16 +28,7 @@ const VALUE_LIMIT: usize = 100_000;
 struct Slot {
     topic: String,
     publisher: String,
-    part: Part,
-}
-
-/// Of what part of the topic it is the value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
-    Whole,
-    ChildFrame(String),
-    /// Transforms that cannot be decoded: each different message counts.
-    Payload([u8; 32]),
+    part: LatchedPart,
 }
 
 /// The last values so far.
@@ -45,37 +36,23 @@ enum Part {
 struct LastValues {
     values: BTreeMap<Slot, (u64, Arc<Message>)>,
     count: u64,
-    /// How transforms of a topic are read, by where it stands in memory; it is held, so that no other one comes to stand there.
-    readers: BTreeMap<usize, (Arc<Topic>, Option<TransformReader>)>,
+    /// What a topic's messages are the values of, by where it stands in memory; it is held, so that no other one comes to stand there.
+    parts: BTreeMap<usize, (Arc<Topic>, LatchedParts)>,
 }
 
 impl LastValues {
     fn take(&mut self, message: Message) {
         let message = Arc::new(Message { data: compact(&message), ..message });
         self.count += 1;
-        for part in self.parts(&message) {
+        let topic = &message.topic;
+        let known = || (topic.clone(), LatchedParts::new(topic, &Library::standard()));
+        let (_, parts) = self.parts.entry(Arc::as_ptr(topic) as usize).or_insert_with(known);
+        for part in parts.of(&message.data) {
             let publisher = message.topic.metadata.get(PUBLISHER_KEY).cloned().unwrap_or_default();
             let slot = Slot { topic: message.topic.name.clone(), publisher, part };
             if self.values.len() < VALUE_LIMIT || self.values.contains_key(&slot) {
                 self.values.insert(slot, (self.count, message.clone()));
             }
-        }
-    }
-
-    /// Returns what a message is the value of: of transforms, each child frame.
-    fn parts(&mut self, message: &Message) -> Vec<Part> {
-        let topic = &message.topic;
-        if !topic.name.ends_with("/tf_static") {
-            return vec![Part::Whole];
-        }
-        let reader = || (topic.clone(), TransformReader::new(topic, &Library::standard()));
-        let (_, reader) = self.readers.entry(Arc::as_ptr(topic) as usize).or_insert_with(reader);
-        match reader {
-            Some(reader) => match reader.child_frames(&message.data) {
-                Some(frames) => frames.into_iter().map(Part::ChildFrame).collect(),
-                None => vec![Part::Whole],
-            },
-            None => vec![Part::Payload(blake3::hash(&message.data).into())],
         }
     }
 

@@ -10,10 +10,11 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use recording::decode::{LatchedPart, LatchedParts};
 use recording::key::SegmentName;
 use recording::mcap::chunk::{ChunkBuilder, Compression, LARGE_PAYLOAD};
+use recording::schema::library::Library;
 use recording::time;
-use serde::Deserialize;
 
 use super::channel::{Channel, Payload, Stamp};
 use super::lane::{Birth, OpenSegment};
@@ -29,12 +30,12 @@ const BYTES_LIMIT: usize = 512 << 20;
 /// How long a latched segment stays at least after it was replaced: there may be messages from before in no segment yet.
 const SUPERSEDED_NS: i64 = 60 * time::SECOND_NS;
 
-/// Which value replaces which: topic, publisher, and for transforms the child frame.
+/// Which value replaces which: topic, publisher, and what of the topic it is the value of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Slot {
     topic: String,
     publisher: String,
-    child_frame: Option<String>,
+    part: LatchedPart,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ struct Value {
 #[derive(Default)]
 pub(crate) struct Latched {
     values: BTreeMap<Slot, Arc<Value>>,
+    /// What the messages of each channel are the values of.
+    parts: BTreeMap<u16, LatchedParts>,
     /// Small values that were replaced since the last segment.
     replaced: Vec<Arc<Value>>,
     /// Large values that are in no segment yet.
@@ -59,16 +62,6 @@ pub(crate) struct Latched {
     refused: bool,
 }
 
-#[derive(Deserialize)]
-struct Transforms {
-    transforms: Vec<TransformFrame>,
-}
-
-#[derive(Deserialize)]
-struct TransformFrame {
-    child_frame_id: String,
-}
-
 impl Latched {
     pub(crate) fn starting_at(next_number: u64) -> Self {
         Self { next_number, ..Self::default() }
@@ -76,15 +69,16 @@ impl Latched {
 
     /// Takes a value; returns false once, when there are too many.
     fn note(&mut self, channel: &Channel, stamp: Stamp, data: Bytes) -> bool {
-        let frames = child_frames(channel, &data);
-        if self.values.len() + frames.len() > VALUE_LIMIT || self.bytes + data.len() > BYTES_LIMIT {
+        let known = || LatchedParts::new(&channel.spec.to_topic(), &Library::standard());
+        let parts = self.parts.entry(channel.id()).or_insert_with(known).of(&data);
+        if self.values.len() + parts.len() > VALUE_LIMIT || self.bytes + data.len() > BYTES_LIMIT {
             return std::mem::replace(&mut self.refused, true);
         }
         let large = data.len() >= LARGE_PAYLOAD;
         self.bytes += data.len();
         let value = Arc::new(Value { channel_id: channel.id(), stamp, data });
-        for child_frame in frames {
-            let slot = Slot { topic: channel.spec.topic.clone(), publisher: channel.spec.publisher.clone(), child_frame };
+        for part in parts {
+            let slot = Slot { topic: channel.spec.topic.clone(), publisher: channel.spec.publisher.clone(), part };
             if let Some(old) = self.values.insert(slot, value.clone()) {
                 self.replace(old);
             }
@@ -130,19 +124,6 @@ impl Latched {
             self.replaced.extend(values);
         }
     }
-}
-
-/// Returns one entry per child frame of a transform message, or one without a frame.
-fn child_frames(channel: &Channel, data: &[u8]) -> Vec<Option<String>> {
-    if channel.spec.topic.ends_with("/tf_static") && channel.spec.encoding == "json" {
-        match serde_json::from_slice::<Transforms>(data) {
-            Ok(message) if !message.transforms.is_empty() => {
-                return message.transforms.into_iter().map(|transform| Some(transform.child_frame_id)).collect();
-            }
-            _ => {}
-        }
-    }
-    vec![None]
 }
 
 impl Inner {

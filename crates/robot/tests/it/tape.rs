@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use recording::manifest::State;
 use recording::read;
 use recording::{Message, Schema, Span, TopicFilter};
@@ -190,6 +191,42 @@ fn latched_values_join_a_recording_that_begins_after_them() {
     let (before, inside): (Vec<Message>, Vec<Message>) =
         without_own(read_all(&path)).into_iter().partition(|m| m.log_time_ns < T0 + 50 * SECOND);
     assert_eq!((before.len(), inside.len()), (3, 10), "latched values come first, with their own stamps");
+}
+
+#[test]
+fn transforms_in_cdr_are_kept_one_per_child_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let tape = open(folder.path(), "");
+    let schema = Schema { name: "tf2_msgs/msg/TFMessage".into(), encoding: "ros2msg".into(), data: Bytes::new() };
+    let spec = ChannelSpec { topic: "/tf_static".into(), encoding: "cdr".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() };
+    let channel = tape.channel(spec).unwrap();
+    for (i, frame) in ["cam", "lidar", "cam"].into_iter().enumerate() {
+        // One segment each: what was not replaced is in the last one too.
+        tape.append(&channel, Payload::Slice(&transform(frame, i as f64)), Times::default()).unwrap();
+        tape.flush().unwrap();
+    }
+    let now_ns = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i64;
+    let request = SaveRequest { start: Some(robot::When::Ns(now_ns)), end: Some(robot::When::Ns(now_ns + 1)), ..SaveRequest::default() };
+    let clip = tape.save(&request).unwrap();
+    tape.close(Leave::Wait).unwrap();
+    let recording = read::open(&folder.path().join(recording::key::manifest("rover", &clip.recording))).unwrap();
+    let values = recording.latched(&TopicFilter::all(), now_ns).unwrap();
+    let values: Vec<Bytes> = values.into_iter().map(|message| message.data).collect();
+    assert_eq!(values, [transform("lidar", 1.0), transform("cam", 2.0)]);
+}
+
+/// Returns a `tf2_msgs/msg/TFMessage` of one frame, whose first number is `x`.
+fn transform(child_frame: &str, x: f64) -> Vec<u8> {
+    let mut body = [1u32, 0, 0].map(u32::to_le_bytes).concat();
+    for text in ["map", child_frame] {
+        body.resize(body.len().next_multiple_of(4), 0);
+        body.extend((text.len() as u32 + 1).to_le_bytes());
+        body.extend(text.as_bytes());
+        body.push(0);
+    }
+    body.resize(body.len().next_multiple_of(8), 0);
+    body.extend([x, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0].map(f64::to_le_bytes).concat());
+    [&[0, 1, 0, 0][..], &body].concat()
 }
 
 #[test]
