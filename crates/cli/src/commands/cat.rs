@@ -34,7 +34,7 @@ pub(crate) struct Cat {
     /// How many messages at most
     #[arg(long, value_name = "N", env = "TAPELOOP_LIMIT")]
     limit: Option<usize>,
-    /// Only these fields: 'pose.x', 'status[0].name', '"odd name".x'
+    #[arg(help = "Only these fields: 'pose.x', 'status[0].name', '\"odd name\".x'")]
     #[arg(long, value_name = "FIELD", num_args = 1.., value_delimiter = ',', env = "TAPELOOP_FIELDS")]
     fields: Vec<String>,
     /// Print comma-separated values: topic, times, and the fields
