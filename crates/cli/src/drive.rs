@@ -121,7 +121,7 @@ impl Play {
 }
 
 /// Appends a message. What an earlier write met is told, and then this message has its own try.
-fn append(tape: &Tape, channel: &Channel, message: &Message, times: Times, played: &mut Played) -> Result<()> {
+fn append(tape: &Tape, channel: &Arc<Channel>, message: &Message, times: Times, played: &mut Played) -> Result<()> {
     let once = || tape.append(channel, Payload::Slice(&message.data), times);
     let appended = once().or_else(|error| {
         if error.kind() == Kind::Invalid {

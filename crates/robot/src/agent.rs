@@ -22,7 +22,6 @@ mod reload;
 mod server;
 mod service;
 mod socket;
-mod stop;
 mod stream;
 mod watch;
 
@@ -48,10 +47,11 @@ use self::memory::PayloadPool;
 use self::reload::ConfigFile;
 use self::server::Server;
 use self::socket::Socket;
-pub use self::stop::StopFlag;
 use self::watch::Watch;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::source::Sources;
+pub use crate::stop::StopFlag;
 use crate::{Leave, OpenOptions, Tape, places};
 
 /// Where HTTP is served unless somebody says otherwise.
@@ -128,6 +128,7 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     clients: Clients,
     events: Events,
+    sources: Sources,
     payloads: Arc<PayloadPool>,
     allowance: Arc<Allowance>,
     about: About,
@@ -191,6 +192,8 @@ impl Agent {
         let socket = Socket::listen(&socket, group.as_deref())?;
         let http = (http != "off").then(|| http::listen(&http)).transpose()?;
         let clock = options.open.clock.clone();
+        Sources::check(&config.sources)?;
+        let sources = config.sources.clone();
         for note in &config.notes {
             say(io::stderr(), note);
         }
@@ -204,6 +207,7 @@ impl Agent {
         };
         let shared = Arc::new(Shared {
             events: Events::new(tape.clone()),
+            sources: Sources::new(tape.clone()),
             tape,
             clock,
             clients: Clients::default(),
@@ -215,6 +219,7 @@ impl Agent {
         let server = Server::start(shared.clone(), socket)?;
         let http = http.map(|(listener, _)| HttpServer::start(shared.clone(), listener)).transpose()?;
         let watch = Watch::start(shared.clone(), file, options.config_interval)?;
+        shared.sources.apply(&sources)?;
         let (ends, endings) = sync_channel(4);
         let mut agent = Self { shared, server, http, watch, drive: None, endings, ends, stay: options.stay, closed: false };
         agent.drive = options.drive.map(|drive| agent.start_drive(drive)).transpose()?;
@@ -255,8 +260,9 @@ impl Agent {
     }
 
     fn stop_parts(&mut self) {
-        self.server.stop();
         self.watch.stop();
+        self.shared.sources.stop();
+        self.server.stop();
         if let Some(http) = self.http.take() {
             http.stop();
         }

@@ -20,8 +20,14 @@ pub const DEFAULT_RAM_BYTES: u64 = 1_000_000_000;
 pub const RECORDER_BUFFER: &str = "recorder";
 /// The name under which latched values are kept.
 pub const LATCHED_BUFFER: &str = "latched";
+/// The name of the buffer of what [`TELEMETRY`] tells, where there are sources.
+pub const TELEMETRY_BUFFER: &str = "telemetry";
+/// The topics that tell how the robot is doing: they join every recording.
+pub const TELEMETRY: [&str; 4] = ["/logs/**", "/metrics/**", "/traces/**", "/host/**"];
 /// How many buffers there may be.
 pub const BUFFER_LIMIT: usize = 64;
+/// How many sources there may be.
+pub const SOURCE_LIMIT: usize = 64;
 
 /// What the recorder does.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +48,8 @@ pub struct Config {
     pub segment: SegmentLimits,
     /// Where the agent listens.
     pub agent: AgentConfig,
+    /// What feeds the tape from outside.
+    pub sources: Vec<SourceConfig>,
     /// What is known but not active yet, for the user's eyes.
     pub notes: Vec<String>,
     /// The text it was parsed from.
@@ -107,6 +115,21 @@ pub struct Encode {
     pub max_width: Option<u32>,
 }
 
+/// What feeds the tape from outside. Which options there are is its kind's business.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceConfig {
+    /// Its name.
+    pub name: String,
+    /// What it is: `ros2-dds`, `otlp`, …
+    pub kind: String,
+    /// How many payload bytes a second it may log.
+    pub limit_bytes_per_s: Option<u64>,
+    /// Everything else.
+    pub options: toml::Table,
+    /// Where it stands in the file.
+    pub line: usize,
+}
+
 /// When a segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentLimits {
@@ -168,6 +191,7 @@ impl Config {
         if file.buffer.len() > BUFFER_LIMIT {
             return Err(Error::invalid(format!("{}: {} buffers; at most {BUFFER_LIMIT}", place(path), file.buffer.len())));
         }
+        let sources = file.sources(text).map_err(|(at, message)| refuse(at, message))?;
         let mut names = HashSet::from([RECORDER_BUFFER.to_owned(), LATCHED_BUFFER.to_owned()]);
         let mut buffers = Vec::new();
         for buffer in file.buffer {
@@ -178,8 +202,14 @@ impl Config {
             }
             buffers.push(buffer);
         }
+        // Without sources nothing has these topics but programs, whose buffer is the one for everything.
+        let has_telemetry = !sources.is_empty() && !names.contains(TELEMETRY_BUFFER);
         if buffers.is_empty() {
-            buffers.push(BufferConfig { name: "all".into(), ..BufferConfig::default() });
+            let topics = if has_telemetry { all_but_telemetry() } else { TopicFilter::all() };
+            buffers.push(BufferConfig { name: "all".into(), topics, ..BufferConfig::default() });
+        }
+        if has_telemetry {
+            buffers.push(telemetry_buffer());
         }
         buffers.push(recorder_buffer());
         let mut notes = Vec::new();
@@ -201,6 +231,7 @@ impl Config {
                 age_ns: file.segment.age.unwrap_or(SegmentLimits::default().age_ns),
             },
             agent: file.agent,
+            sources,
             notes,
             text: text.to_owned(),
             hash: blake3::hash(text.as_bytes()).to_hex()[..16].to_owned(),
@@ -243,6 +274,22 @@ fn recorder_buffer() -> BufferConfig {
     }
 }
 
+fn telemetry_buffer() -> BufferConfig {
+    BufferConfig {
+        name: TELEMETRY_BUFFER.into(),
+        topics: TopicFilter::parse(&TELEMETRY).expect("constant patterns"),
+        age_ns: Some(7 * 86_400 * time::SECOND_NS),
+        size_bytes: Some(1_000_000_000),
+        always: true,
+        ..BufferConfig::default()
+    }
+}
+
+fn all_but_telemetry() -> TopicFilter {
+    let patterns: Vec<String> = std::iter::once("**".to_owned()).chain(TELEMETRY.map(|pattern| format!("!{pattern}"))).collect();
+    TopicFilter::parse(&patterns).expect("constant patterns")
+}
+
 fn place(path: &str) -> &str {
     if path.is_empty() { "configuration" } else { path }
 }
@@ -264,6 +311,8 @@ mod wire {
         pub(super) latched: Vec<String>,
         #[serde(default)]
         pub(super) buffer: Vec<Buffer>,
+        #[serde(default)]
+        source: Vec<Spanned<toml::Table>>,
         #[serde(default)]
         pub(super) rule: Vec<NotYet>,
         #[serde(default)]
@@ -300,6 +349,42 @@ mod wire {
         when_full: Option<WhenFull>,
         #[serde(default, deserialize_with = "size")]
         queue: Option<u64>,
+    }
+
+    impl File {
+        /// Takes the sources out, or returns what is wrong with one and where it stands.
+        pub(super) fn sources(&self, text: &str) -> std::result::Result<Vec<SourceConfig>, (usize, String)> {
+            if self.source.len() > SOURCE_LIMIT {
+                return Err((0, format!("{} sources; at most {SOURCE_LIMIT}", self.source.len())));
+            }
+            let mut sources: Vec<SourceConfig> = Vec::new();
+            for table in &self.source {
+                let at = table.span().start;
+                let source = source(table.get_ref(), line_of(text, at)).map_err(|error| (at, error.to_string()))?;
+                if sources.iter().any(|other| other.name == source.name) {
+                    return Err((at, format!("there is another source '{}': give one of them a name = \"…\"", source.name)));
+                }
+                sources.push(source);
+            }
+            Ok(sources)
+        }
+    }
+
+    fn source(table: &toml::Table, line: usize) -> Result<SourceConfig> {
+        let mut options = table.clone();
+        let mut text = |name: &str| match options.remove(name) {
+            None => Ok(None),
+            Some(toml::Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(Error::invalid(format!("{name} = {other} is no text"))),
+        };
+        let kind = text("kind")?.ok_or_else(|| Error::invalid("a source needs a kind = \"…\""))?;
+        let name = text("name")?.unwrap_or_else(|| kind.clone());
+        key::check_name("source", &name)?;
+        let limit = text("limit")?.map(|limit| size::parse(limit.trim_end_matches("/s").trim())).transpose()?;
+        if limit == Some(0) {
+            return Err(Error::invalid("limit = \"0\" would take nothing; leave the source out"));
+        }
+        Ok(SourceConfig { name, kind, limit_bytes_per_s: limit, options, line })
     }
 
     impl Buffer {

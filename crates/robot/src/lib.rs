@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod places;
 pub mod recorder;
+pub mod source;
 pub mod status;
 pub mod tape;
 
@@ -16,6 +17,7 @@ mod assemble;
 mod capture;
 mod encode;
 mod infer;
+mod stop;
 
 pub use capture::{KeepRequest, Leave, Length, SaveRequest, When};
 pub use config::Config;

@@ -52,6 +52,9 @@ pub struct Status {
     /// The programs that log into the agent.
     #[serde(default)]
     pub clients: Vec<crate::agent::clients::ClientStatus>,
+    /// What feeds the agent from outside.
+    #[serde(default)]
+    pub sources: Vec<crate::source::SourceStatus>,
 }
 
 /// What the clocks say.
@@ -156,6 +159,7 @@ pub(crate) fn of(tape: &Tape, recordings: usize, unfinished_recordings: usize, k
         kept_bytes,
         notes: tape.config().notes.clone(),
         clients: Vec::new(),
+        sources: Vec::new(),
     }
 }
 

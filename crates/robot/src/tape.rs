@@ -27,6 +27,7 @@ mod recovery;
 mod routing;
 mod running;
 mod slot;
+mod tap;
 mod upkeep;
 mod view;
 mod writer;
@@ -50,6 +51,8 @@ use self::keeper::Keeper;
 pub use self::lane::SEGMENT_FORMAT;
 pub(crate) use self::open::Parts;
 pub use self::open::{OpenOptions, config_path};
+use self::tap::Taps;
+pub use self::tap::{Heard, TAP_LIMIT, Tap};
 use self::transform::TransformFor;
 pub use self::view::{BufferView, SegmentView, View};
 use crate::clock::Clock;
@@ -94,6 +97,7 @@ pub(crate) struct Inner {
     boot_file: Mutex<boot::BootFile>,
     payload_memory: Arc<payload_memory::PayloadMemory>,
     losses: losses::Losses,
+    taps: Taps,
     upkeep: upkeep::Upkeep,
     writers: Mutex<Vec<std::thread::JoinHandle<()>>>,
     keepers: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -182,7 +186,7 @@ impl Tape {
     ///
     /// # Errors
     /// `Invalid` for a time before 1970 or a message above [`MESSAGE_LIMIT`]; what an earlier write met; `Unavailable` once closed.
-    pub fn append(&self, channel: &Channel, payload: Payload<'_>, times: Times) -> Result<u64> {
+    pub fn append(&self, channel: &Arc<Channel>, payload: Payload<'_>, times: Times) -> Result<u64> {
         self.inner.losses.take_error()?;
         self.inner.accept(channel, payload, times)
     }
@@ -264,7 +268,7 @@ impl Tape {
 
 impl Inner {
     /// Accepts a message; what an earlier write met stays for the next call of a program.
-    fn accept(&self, channel: &Channel, payload: Payload<'_>, times: Times) -> Result<u64> {
+    fn accept(&self, channel: &Arc<Channel>, payload: Payload<'_>, times: Times) -> Result<u64> {
         self.accepting.fetch_add(1, Ordering::SeqCst);
         let accepted = if self.closed.load(Ordering::SeqCst) {
             Err(Error::unavailable("the tape is closed"))
@@ -275,7 +279,7 @@ impl Inner {
         accepted
     }
 
-    fn hold(&self, channel: &Channel, payload: Payload<'_>, times: Times) -> Result<u64> {
+    fn hold(&self, channel: &Arc<Channel>, payload: Payload<'_>, times: Times) -> Result<u64> {
         let length = payload.as_slice().len();
         let log_time_ns = times.log_time_ns.unwrap_or_else(|| self.utc_ns());
         let publish_time_ns = times.publish_time_ns.unwrap_or(log_time_ns);
@@ -322,6 +326,9 @@ impl Inner {
         }
         if channel.latched {
             self.note_latched(channel, stamp, &payload);
+        }
+        if self.taps.any() {
+            self.taps.tell(channel, stamp, &payload);
         }
         if self.clock.is_file() {
             self.clock.heard(log_time_ns);

@@ -40,12 +40,12 @@ const ONLY_IN_TESTS: &str = "crates/simtest";
 const MODULES: &[ModuleRules] = &[
     ModuleRules {
         folder: "crates/robot",
-        leaves: &["clock", "config", "places", "infer"],
+        leaves: &["clock", "config", "places", "infer", "stop"],
         arrows: &[
             ("tape", &[]),
             ("encode", &["tape"]),
             ("capture", &["tape"]),
-            ("source", &[]),
+            ("source", &["tape"]),
             ("upload", &["capture", "tape"]),
             ("status", &["*"]),
             ("assemble", &["*"]),

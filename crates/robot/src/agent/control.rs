@@ -110,6 +110,7 @@ fn status(agent: &Shared) -> Result<Value> {
     if let Value::Object(map) = &mut status {
         map.insert("agent".into(), json!(agent.about));
         map.insert("clients".into(), json!(agent.clients.status()));
+        map.insert("sources".into(), json!(agent.sources.status()));
     }
     Ok(status)
 }

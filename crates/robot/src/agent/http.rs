@@ -22,12 +22,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
-use self::limited::Limited;
 use super::control::{self, capture_json};
 use super::{Shared, host_check, metrics};
+use crate::source::Limited;
 use crate::{KeepRequest, Length, SaveRequest};
-
-mod limited;
 
 /// The largest body that is taken.
 pub(crate) const BODY_LIMIT: usize = 1 << 20;

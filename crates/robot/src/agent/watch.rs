@@ -13,6 +13,7 @@ use serde_json::json;
 use super::reload::{ConfigFile, Look};
 use super::{Shared, service};
 use crate::Config;
+use crate::source::Sources;
 
 /// How many wishes to reload may wait.
 const WISHES: usize = 2;
@@ -102,8 +103,9 @@ fn put_into_force(agent: &Shared, config: Config, path: &str) {
     if config.agent != agent.tape.config().agent {
         notes.push("what [agent] says changes when the agent is started again".into());
     }
-    let hash = config.hash.clone();
-    match agent.tape.reconfigure(config) {
+    let (hash, sources) = (config.hash.clone(), config.sources.clone());
+    let loaded = Sources::check(&sources).and_then(|()| agent.tape.reconfigure(config)).and_then(|()| agent.sources.apply(&sources));
+    match loaded {
         Ok(()) => {
             let also = notes.iter().map(|note| format!("; {note}")).collect::<String>();
             agent.report("config_loaded", &format!("the new configuration is in force{also}: {path}"), json!({ "config_hash": hash }));

@@ -103,6 +103,13 @@ impl Latched {
         }
     }
 
+    /// Returns the values as they are now, in the order of appending.
+    pub(super) fn current(&self) -> Vec<(u16, Stamp, Bytes)> {
+        let values = self.values.values().map(|value| (value.stamp.sequence, value));
+        let by_order: BTreeMap<u64, &Arc<Value>> = values.collect();
+        by_order.into_values().map(|value| (value.channel_id, value.stamp, value.data.clone())).collect()
+    }
+
     /// Takes the values of the next segment of small ones, in order of time.
     fn take_small(&mut self) -> Vec<Arc<Value>> {
         self.small_changed = false;

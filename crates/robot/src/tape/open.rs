@@ -144,6 +144,7 @@ impl Tape {
                 boot_file: Mutex::new(BootFile::new(boot_path)),
                 payload_memory: Arc::default(),
                 losses: Losses::default(),
+                taps: super::tap::Taps::default(),
                 upkeep: Upkeep::new(&*options.clock, options.evict),
                 writers: Mutex::default(),
                 keepers: Mutex::default(),

@@ -5,6 +5,7 @@ mod http;
 mod lifetime;
 mod process;
 mod reload;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

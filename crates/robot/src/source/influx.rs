@@ -1,0 +1,158 @@
+//! `kind = "influx"`: takes what is sent to an InfluxDB: Telegraf, ROS's `diagnostic_remote_logging`, client libraries.
+//!
+//! In come requests of the InfluxDB APIs 1, 2 and 3 with line protocol, out goes a message per point on `/metrics/<measurement>`, in
+//! JSON: `{"tags": {…}, "fields": {…}}`. The point's own time is the publish time; the log time is when it came.
+//!
+//! **Invariant:** good lines of a request are kept, whatever the bad ones are.
+
+mod line;
+mod point;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use parking_lot::Mutex;
+use recording::{Error, Kind, Result};
+use serde::Deserialize;
+use serde_json::json;
+
+use self::point::Points;
+use super::http::{self, Door, Listen, unpacked};
+use super::{Intake, Source, options};
+use crate::config::SourceConfig;
+use crate::stop::StopFlag;
+
+/// Where InfluxDB listens.
+const PORT: u16 = 8086;
+/// What senders are told to be: the API they use decides, not the number.
+const VERSION: &str = "2.7.0-tapeloop";
+/// How many bad lines an answer names.
+const NAMED_LINES: usize = 10;
+
+struct Influx {
+    door: Door,
+}
+
+pub(super) fn make(config: &SourceConfig) -> Result<Box<dyn Source>> {
+    let listen: Listen = options(config)?;
+    Ok(Box::new(Influx { door: Door::new(&listen, PORT)? }))
+}
+
+struct Site {
+    door: Door,
+    intake: Arc<Intake>,
+    points: Mutex<Points>,
+}
+
+impl Source for Influx {
+    fn run(&mut self, intake: &Arc<Intake>, stop: &StopFlag) -> Result<()> {
+        let site = Arc::new(Site { door: self.door.clone(), intake: intake.clone(), points: Mutex::default() });
+        let router = Router::new()
+            .route("/api/v2/write", post(write))
+            .route("/api/v3/write_lp", post(write))
+            .route("/write", post(write))
+            .route("/ping", get(ping).head(ping))
+            .route("/health", get(health))
+            .route("/query", get(no_queries).post(no_queries))
+            .route("/api/v2/query", post(no_queries))
+            .with_state(site);
+        http::run(stop, self.door.clone().serve(router, intake.clone()))
+    }
+}
+
+/// What a request says about its lines. Which database, organisation or bucket is meant makes no difference.
+#[derive(Deserialize)]
+struct Wish {
+    precision: Option<String>,
+    /// The password of API 1.
+    p: Option<String>,
+}
+
+async fn write(State(site): State<Arc<Site>>, wish: Query<Wish>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    if !site.door.admits(&headers, wish.p.as_deref()) {
+        return refused(StatusCode::UNAUTHORIZED, "unauthorized", "the token is missing or wrong");
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return refused(rejection.status(), "request too large", &rejection.body_text()),
+    };
+    let Some(unit_ns) = unit_ns(wish.precision.as_deref()) else {
+        let text = wish.0.precision.unwrap_or_default();
+        return refused(StatusCode::BAD_REQUEST, "invalid", &format!("precision '{text}': there are ns, us, ms and s"));
+    };
+    match unpacked(&headers, body) {
+        Ok(body) => site.take(&body, unit_ns),
+        Err(error) => refused(status_of(&error), "invalid", error.message()),
+    }
+}
+
+impl Site {
+    /// Logs the points of a body, and says which lines are none.
+    fn take(&self, body: &[u8], unit_ns: Option<i64>) -> Response {
+        let text = String::from_utf8_lossy(body);
+        let mut points = self.points.lock();
+        let (mut good, mut wrong) = (0usize, Vec::new());
+        for (number, point) in line::points(&text).enumerate() {
+            let outcome = point.map_err(Error::invalid).and_then(|point| points.log(&self.intake, &point, unit_ns));
+            match outcome {
+                Ok(()) => good += 1,
+                // The tape cannot take it now: the sender may try again, and points twice are better than points never.
+                Err(error) if error.kind() == Kind::Unavailable && good == 0 => {
+                    return refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.message());
+                }
+                Err(error) => wrong.push((number + 1, error)),
+            }
+        }
+        let Some((number, error)) = wrong.first() else { return StatusCode::NO_CONTENT.into_response() };
+        self.intake.refuse(&format!("line {number}: {error}"));
+        for _ in wrong.iter().skip(1) {
+            self.intake.refuse_more();
+        }
+        let named: Vec<String> = wrong.iter().take(NAMED_LINES).map(|(number, error)| format!("line {number}: {error}")).collect();
+        let message = format!("{} of {} lines were not taken: {}", wrong.len(), wrong.len() + good, named.join("; "));
+        refused(StatusCode::BAD_REQUEST, "invalid", &message)
+    }
+}
+
+/// Returns how many ns a unit has; `Some(None)` where each timestamp tells it by its size.
+#[allow(clippy::option_option, reason = "a third case that is named")]
+fn unit_ns(precision: Option<&str>) -> Option<Option<i64>> {
+    match precision.unwrap_or("ns") {
+        "auto" => Some(None),
+        "" | "n" | "ns" | "nanosecond" => Some(Some(1)),
+        "u" | "us" | "µ" | "microsecond" => Some(Some(1_000)),
+        "ms" | "millisecond" => Some(Some(1_000_000)),
+        "s" | "second" => Some(Some(1_000_000_000)),
+        "m" => Some(Some(60 * 1_000_000_000)),
+        "h" => Some(Some(3600 * 1_000_000_000)),
+        _ => None,
+    }
+}
+
+async fn ping() -> Response {
+    (StatusCode::NO_CONTENT, [("X-Influxdb-Version", VERSION), ("X-Influxdb-Build", "tapeloop")]).into_response()
+}
+
+async fn health() -> Response {
+    let body = json!({ "name": "influxdb", "message": "ready for writes", "status": "pass", "checks": [], "version": VERSION });
+    axum::Json(body).into_response()
+}
+
+async fn no_queries() -> Response {
+    refused(StatusCode::NOT_IMPLEMENTED, "not implemented", "tapeloop records; it does not answer queries here")
+}
+
+fn status_of(error: &Error) -> StatusCode {
+    if error.kind() == Kind::Unavailable { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
+}
+
+/// Says what is wrong, as the APIs 1 and 2 do.
+fn refused(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, axum::Json(json!({ "code": code, "message": message, "error": message }))).into_response()
+}

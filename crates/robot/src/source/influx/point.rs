@@ -1,0 +1,211 @@
+//! Points as messages: one topic per measurement, whose schema grows with the fields that are seen.
+//!
+//! **Invariant:** a channel's schema names every field of its messages; a field that has had two types has none in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::sync::Arc;
+
+use recording::{Error, Result, Schema};
+use serde_json::{Map, Value as Json, json};
+
+use super::line::{Point, Value};
+use crate::source::Intake;
+use crate::source::http::unit_by_size;
+use crate::source::record::topic_of;
+use crate::tape::channel::{Channel, ChannelSpec, Times};
+
+/// How many shapes of points are remembered; beyond that they are worked out again.
+const SHAPE_LIMIT: usize = 20_000;
+/// How many fields and tags of one measurement are told in its schema.
+const NAME_LIMIT: usize = 4096;
+
+/// What is known of points.
+#[derive(Default)]
+pub(super) struct Points {
+    measurements: HashMap<String, Measurement>,
+    /// Which channel points take that have these names and types.
+    shapes: HashMap<Vec<u8>, Arc<Channel>>,
+    shape: Vec<u8>,
+    payload: String,
+}
+
+/// One topic.
+#[derive(Default)]
+struct Measurement {
+    tags: BTreeMap<String, ()>,
+    fields: BTreeMap<String, &'static str>,
+    channel: Option<Arc<Channel>>,
+}
+
+impl Points {
+    /// Logs a point. Without a unit, its timestamp is in the one that makes it a time of this century.
+    pub(super) fn log(&mut self, intake: &Intake, point: &Point<'_>, unit_ns: Option<i64>) -> Result<()> {
+        self.shape_of(point);
+        let channel = match self.shapes.get(&self.shape) {
+            Some(channel) => channel.clone(),
+            None => self.learn(intake, point)?,
+        };
+        self.write(point);
+        let publish_time_ns = point.timestamp.map(|stamp| stamp.saturating_mul(unit_ns.unwrap_or_else(|| unit_by_size(stamp))));
+        let log_time_ns = Some(intake.now_ns());
+        intake.log(&channel, self.payload.as_bytes().into(), Times { log_time_ns, publish_time_ns: publish_time_ns.filter(|ns| *ns >= 0) })
+    }
+
+    /// Writes down names and types of a point: what its channel depends on.
+    fn shape_of(&mut self, point: &Point<'_>) {
+        let shape = &mut self.shape;
+        shape.clear();
+        shape.extend(point.measurement.as_bytes());
+        for (name, _) in &point.tags {
+            shape.push(0);
+            shape.extend(name.as_bytes());
+        }
+        shape.push(1);
+        for (name, value) in &point.fields {
+            shape.push(type_of(value).as_bytes()[0]);
+            shape.extend(name.as_bytes());
+            shape.push(0);
+        }
+    }
+
+    /// Returns the channel of a shape that was not seen before.
+    fn learn(&mut self, intake: &Intake, point: &Point<'_>) -> Result<Arc<Channel>> {
+        let measurement = self.measurements.entry(point.measurement.as_ref().to_owned()).or_default();
+        let mut grown = measurement.channel.is_none();
+        for (name, _) in &point.tags {
+            if !measurement.tags.contains_key(name.as_ref()) && measurement.tags.len() < NAME_LIMIT {
+                measurement.tags.insert(name.as_ref().to_owned(), ());
+                grown = true;
+            }
+        }
+        for (name, value) in &point.fields {
+            let new = type_of(value);
+            let known = measurement.fields.get(name.as_ref()).copied();
+            let both = known.map_or(new, |known| common(known, new));
+            if known != Some(both) && (known.is_some() || measurement.fields.len() < NAME_LIMIT) {
+                measurement.fields.insert(name.as_ref().to_owned(), both);
+                grown = true;
+            }
+        }
+        let channel = match measurement.channel.clone().filter(|_| !grown) {
+            Some(channel) => channel,
+            None => intake.channel(measurement.spec(&point.measurement)?)?,
+        };
+        measurement.channel = Some(channel.clone());
+        if grown {
+            // Shapes of before have the same fields and fewer: they may as well have the newer schema.
+            let prefix = point.measurement.as_bytes();
+            self.shapes.retain(|shape, _| !(shape.starts_with(prefix) && shape.get(prefix.len()).is_some_and(|byte| *byte < 2)));
+        }
+        if self.shapes.len() >= SHAPE_LIMIT {
+            self.shapes.clear();
+        }
+        self.shapes.insert(self.shape.clone(), channel.clone());
+        Ok(channel)
+    }
+
+    fn write(&mut self, point: &Point<'_>) {
+        let out = &mut self.payload;
+        out.clear();
+        out.push_str("{\"tags\":{");
+        for (i, (name, value)) in point.tags.iter().enumerate() {
+            comma(out, i);
+            text(out, name);
+            out.push(':');
+            text(out, value);
+        }
+        out.push_str("},\"fields\":{");
+        for (i, (name, value)) in point.fields.iter().enumerate() {
+            comma(out, i);
+            text(out, name);
+            out.push(':');
+            // Writing into a string never fails.
+            let _ = match value {
+                Value::Float(number) if number.is_finite() => write!(out, "{number:?}"),
+                Value::Float(_) => write!(out, "null"),
+                Value::Integer(number) => write!(out, "{number}"),
+                Value::Unsigned(number) => write!(out, "{number}"),
+                Value::Bool(value) => write!(out, "{value}"),
+                Value::Text(value) => {
+                    text(out, value);
+                    Ok(())
+                }
+            };
+        }
+        out.push_str("}}");
+    }
+}
+
+impl Measurement {
+    fn spec(&self, name: &str) -> Result<ChannelSpec> {
+        let topic = topic_of("/metrics", name).ok_or_else(|| Error::invalid(format!("'{name}' makes no topic")))?;
+        let typed = |kind: &str| if kind.is_empty() { json!({}) } else { json!({ "type": kind }) };
+        let object = |properties: Map<String, Json>| json!({ "type": "object", "properties": properties });
+        let tags = self.tags.keys().map(|name| (name.clone(), typed("string"))).collect();
+        let fields = self.fields.iter().map(|(name, kind)| (name.clone(), typed(kind))).collect();
+        let schema =
+            json!({ "title": "tapeloop.Point", "type": "object", "properties": { "tags": object(tags), "fields": object(fields) } });
+        let schema = Schema { name: "tapeloop.Point".into(), encoding: "jsonschema".into(), data: schema.to_string().into() };
+        Ok(ChannelSpec { topic, encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() })
+    }
+}
+
+fn type_of(value: &Value<'_>) -> &'static str {
+    match value {
+        Value::Float(_) => "number",
+        Value::Integer(_) | Value::Unsigned(_) => "integer",
+        Value::Bool(_) => "boolean",
+        Value::Text(_) => "string",
+    }
+}
+
+/// Returns the type that holds both; empty is any.
+fn common(a: &'static str, b: &'static str) -> &'static str {
+    match (a, b) {
+        _ if a == b => a,
+        ("number", "integer") | ("integer", "number") => "number",
+        _ => "",
+    }
+}
+
+fn comma(out: &mut String, index: usize) {
+    if index > 0 {
+        out.push(',');
+    }
+}
+
+/// Writes text in quotes.
+fn text(out: &mut String, value: &str) {
+    out.push('"');
+    let mut plain = 0;
+    for (at, byte) in value.bytes().enumerate() {
+        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&value[plain..at]);
+        plain = at + 1;
+        let _ = match byte {
+            b'"' | b'\\' => write!(out, "\\{}", char::from(byte)),
+            b'\n' => write!(out, "\\n"),
+            _ => write!(out, "\\u{byte:04x}"),
+        };
+    }
+    out.push_str(&value[plain..]);
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_json() {
+        let mut points = Points::default();
+        let tags = vec![("a \"b\"".into(), "c\\\n\u{1}é".into())];
+        let fields = vec![("x".into(), Value::Float(1.0)), ("nan".into(), Value::Float(f64::NAN)), ("n".into(), Value::Integer(-3))];
+        points.write(&Point { measurement: "m".into(), tags, fields, timestamp: None });
+        let read: Json = serde_json::from_str(&points.payload).unwrap();
+        assert_eq!(read, json!({ "tags": { "a \"b\"": "c\\\n\u{1}é" }, "fields": { "x": 1.0, "nan": null, "n": -3 } }));
+    }
+}

@@ -1,0 +1,192 @@
+//! Log records of any origin as messages of one shape: `foxglove.Log` with attributes, on `/logs/<name>`.
+//!
+//! **Invariant:** nothing of a record is left out but what is over a limit, and that is said in the message.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use recording::{Error, Result, Schema};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Intake;
+use crate::tape::channel::{Channel, ChannelSpec, Times};
+
+/// The longest text of one record.
+pub(super) const TEXT_LIMIT: usize = 1 << 20;
+/// The longest name of who logs.
+const NAME_LIMIT: usize = 200;
+
+/// How bad it is, as `foxglove.Log` counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "u8")]
+pub(super) enum Level {
+    #[default]
+    Unknown,
+    Debug,
+    Info,
+    Warning,
+    Error,
+    Fatal,
+}
+
+impl From<Level> for u8 {
+    fn from(level: Level) -> u8 {
+        level as u8
+    }
+}
+
+impl Level {
+    /// Returns the level of a word, as loggers everywhere write it.
+    pub(super) fn of_word(word: &str) -> Self {
+        match word.trim().to_ascii_lowercase().as_str() {
+            "trace" | "debug" | "dbg" | "verbose" | "finest" | "fine" => Self::Debug,
+            "info" | "information" | "informational" | "notice" => Self::Info,
+            "warn" | "warning" => Self::Warning,
+            "err" | "error" | "severe" => Self::Error,
+            "fatal" | "critical" | "crit" | "alert" | "emerg" | "emergency" | "panic" => Self::Fatal,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Returns the level of a severity of syslog, from 0 (emergency) to 7 (debug).
+    pub(super) fn of_syslog(severity: u8) -> Self {
+        match severity {
+            0..=2 => Self::Fatal,
+            3 => Self::Error,
+            4 => Self::Warning,
+            5 | 6 => Self::Info,
+            7 => Self::Debug,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// One record.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Record<'a> {
+    /// When it happened, as its sender says; ns UTC.
+    pub(super) time_ns: Option<i64>,
+    pub(super) level: Level,
+    pub(super) message: Cow<'a, str>,
+    /// Who logs.
+    pub(super) name: Cow<'a, str>,
+    /// Everything else.
+    pub(super) attributes: Map<String, Value>,
+}
+
+/// Writes records to their topics.
+#[derive(Default)]
+pub(super) struct Records {
+    channels: HashMap<String, Arc<Channel>>,
+    payload: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    timestamp: Stamp,
+    level: Level,
+    message: &'a str,
+    name: &'a str,
+    file: &'a str,
+    line: u32,
+    attributes: &'a Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct Stamp {
+    sec: i64,
+    nsec: i64,
+}
+
+impl Records {
+    /// Logs a record: its own time is the publish time.
+    pub(super) fn log(&mut self, intake: &Intake, record: &Record<'_>) -> Result<()> {
+        let name = cut(&record.name, NAME_LIMIT);
+        let channel = match self.channels.get(name) {
+            Some(channel) => channel.clone(),
+            None => {
+                let channel = intake.channel(spec(name))?;
+                self.channels.insert(name.to_owned(), channel.clone());
+                channel
+            }
+        };
+        let now_ns = intake.now_ns();
+        let time_ns = record.time_ns.filter(|ns| *ns >= 0).unwrap_or(now_ns);
+        let message = cut(&record.message, TEXT_LIMIT);
+        let mut attributes = Cow::Borrowed(&record.attributes);
+        if message.len() < record.message.len() {
+            attributes.to_mut().insert("truncated_bytes".into(), json!(record.message.len() - message.len()));
+        }
+        let text = |key: &str| attributes.get(key).and_then(Value::as_str).unwrap_or_default();
+        let payload = Payload {
+            timestamp: Stamp { sec: time_ns.div_euclid(1_000_000_000), nsec: time_ns.rem_euclid(1_000_000_000) },
+            level: record.level,
+            message,
+            name,
+            file: text("code.file.path"),
+            line: attributes.get("code.line.number").and_then(Value::as_u64).unwrap_or_default() as u32,
+            attributes: &attributes,
+        };
+        self.payload.clear();
+        serde_json::to_writer(&mut self.payload, &payload).map_err(|error| Error::invalid("a record that JSON cannot hold").caused_by(error))?;
+        let times = Times { log_time_ns: Some(now_ns), publish_time_ns: Some(time_ns) };
+        intake.log(&channel, self.payload.as_slice().into(), times)
+    }
+}
+
+fn spec(name: &str) -> ChannelSpec {
+    let topic = topic_of("/logs", name).unwrap_or_else(|| "/logs/unknown".to_owned());
+    let text = json!({ "type": "string" });
+    let whole = json!({ "type": "integer" });
+    let schema = json!({
+        "title": "foxglove.Log", "type": "object",
+        "properties": {
+            "timestamp": { "type": "object", "title": "time", "properties": { "sec": whole, "nsec": whole } },
+            "level": whole, "message": text, "name": text, "file": text, "line": whole,
+            "attributes": { "type": "object" },
+        },
+    });
+    let schema = Schema { name: "foxglove.Log".into(), encoding: "jsonschema".into(), data: schema.to_string().into() };
+    ChannelSpec { topic, encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() }
+}
+
+/// Returns a topic below `root` for a foreign name: what a topic may not have becomes `_`.
+pub(super) fn topic_of(root: &str, name: &str) -> Option<String> {
+    let odd = |character: char| character.is_control() || character.is_whitespace() || "*?!\"'\\".contains(character);
+    let plain = |character: char| if odd(character) { '_' } else { character };
+    let parts: Vec<String> = name.split('/').filter(|part| !part.is_empty()).map(|part| part.chars().map(plain).collect()).collect();
+    (!parts.is_empty()).then(|| format!("{root}/{}", parts.join("/")))
+}
+
+/// Returns the beginning of a text, of at most so many bytes.
+fn cut(text: &str, limit: usize) -> &str {
+    if text.len() <= limit { text } else { &text[..text.floor_char_boundary(limit)] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_names_make_topics() {
+        let topic = |name| topic_of("/metrics", name);
+        assert_eq!(topic("cpu").unwrap(), "/metrics/cpu");
+        assert_eq!(topic("/robot/arm//left motor").unwrap(), "/metrics/robot/arm/left_motor");
+        assert_eq!(topic("a*\n"), Some("/metrics/a__".into()));
+        assert_eq!((topic(""), topic("//")), (None, None));
+    }
+
+    #[test]
+    fn levels_are_understood() {
+        let levels = ["WARN", "error", "Notice", "verbose", "crit", "?"].map(|word| u8::from(Level::of_word(word)));
+        assert_eq!(levels, [3, 4, 2, 1, 5, 0]);
+        assert_eq!([0, 3, 4, 6, 7, 9].map(|severity| u8::from(Level::of_syslog(severity))), [5, 4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!((cut("aé", 2), cut("aé", 3), cut("", 0)), ("a", "aé", ""));
+    }
+}
