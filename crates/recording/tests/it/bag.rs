@@ -37,18 +37,26 @@ impl Read {
 fn read_all(source: &dyn ReadAt, container: &dyn Container) -> Read {
     let index = container.index();
     let mut read = Read { losses: index.losses.clone(), notes: index.notes.clone(), ..Read::default() };
-    for (number, block) in index.blocks.iter().enumerate() {
+    for number in 0..index.blocks.len() {
         let loaded = container.load(source, number, &mut |_, _| true).unwrap().unwrap();
         for place in &loaded.places {
-            assert!(read.losses.len() + loaded.losses.len() > 0 || (block.start_ns..=block.end_ns).contains(&place.log_time_ns));
-            let known = block.channels.as_ref().is_none_or(|channels| channels.contains(&place.channel));
-            assert!(known || read.losses.len() + loaded.losses.len() > 0);
             let topic = &index.topics[&place.channel];
             read.messages.push((topic.name.clone(), place.log_time_ns, loaded.bytes.slice(place.payload())));
         }
         read.losses.extend(loaded.losses);
     }
     read
+}
+
+/// Checks that blocks hold what they are listed with. A bag has no checksums: damage may change a time, and nobody can tell.
+fn check_blocks(source: &dyn ReadAt, container: &dyn Container) {
+    for (number, block) in container.index().blocks.iter().enumerate() {
+        let loaded = container.load(source, number, &mut |_, _| true).unwrap().unwrap();
+        for place in &loaded.places {
+            assert!((block.start_ns..=block.end_ns).contains(&place.log_time_ns));
+            assert!(block.channels.as_ref().is_none_or(|channels| channels.contains(&place.channel)));
+        }
+    }
 }
 
 fn read_bytes(bytes: &[u8]) -> Read {
@@ -61,6 +69,9 @@ fn read_file(relative: &str) -> Option<(Arc<dyn Container>, Read)> {
     let file = File::open(data::path(relative)?).unwrap();
     let container = bag::open(&file).unwrap();
     let read = read_all(&file, &*container);
+    if read.losses.is_empty() {
+        check_blocks(&file, &*container);
+    }
     Some((container, read))
 }
 
