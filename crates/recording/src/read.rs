@@ -221,6 +221,26 @@ impl Recording {
         &self.inner.notes
     }
 
+    /// Returns whether one of its files has no end, or a damaged one: it was not closed.
+    ///
+    /// # Errors
+    /// Those of opening files again that were forgotten.
+    pub fn is_open(&self) -> Result<bool> {
+        self.inner.units.iter().try_fold(false, |open, unit| Ok(open || unit.content()?.index().is_open))
+    }
+
+    /// Returns the losses that the recorders of its files told of: there the files are whole.
+    ///
+    /// # Errors
+    /// Those of opening files again that were forgotten.
+    pub fn told_losses(&self) -> Result<Vec<Loss>> {
+        let mut told = Vec::new();
+        for unit in &self.inner.units {
+            told.extend(unit.content()?.index().told_losses.iter().cloned());
+        }
+        Ok(told)
+    }
+
     /// Returns what its files and folders say of themselves, by name: MCAP's metadata records, `rosbag2`, `lerobot`, …
     pub fn metadata(&self) -> Vec<(String, BTreeMap<String, String>)> {
         let contents = self.inner.units.iter().filter_map(|unit| unit.content.as_ref());

@@ -303,6 +303,8 @@ fn a_summary_that_contradicts_itself_is_not_believed() {
     // An index that points elsewhere costs nothing: the chunk is found where it is.
     let elsewhere = with_summary_record(&built.bytes, opcode::CHUNK_INDEX, |body| body[16] = body[16].wrapping_sub(1));
     assert_eq!(read(&elsewhere).0.len(), 400);
+    let (_folder, recording) = open(&elsewhere).unwrap();
+    assert!(recording.notes()[0].contains("its index points elsewhere: no chunk begins at byte "), "{:?}", recording.notes());
 }
 
 #[test]
@@ -356,4 +358,66 @@ fn a_chunk_that_contradicts_the_summary_is_a_loss_and_not_shown_as_something_els
         .map(|message| message.unwrap().topic.name.clone())
         .collect();
     assert_eq!(names, ["/a", "/other"]);
+}
+
+#[test]
+fn two_channels_of_one_name_with_different_schemas_are_two_topics() {
+    let topics = vec![topic("/a", "One"), topic("/a", "Two")];
+    let built = Builder { topics, ..Builder::default() }.build();
+    for bytes in [&built.bytes[..], &built.bytes[..built.data_end as usize]] {
+        let (_folder, recording) = open(bytes).unwrap();
+        let info = recording.info().unwrap();
+        let topics: Vec<(&str, &str, u64)> = info.topics.iter().map(|topic| (&*topic.topic, &*topic.type_name, topic.messages)).collect();
+        assert_eq!(topics, [("/a", "One", 200), ("/a", "Two", 200)]);
+        assert!(info.losses.is_empty());
+        let of_second = |message: &Message| message.sequence % 2 == 1;
+        assert!(read(bytes).0.iter().all(|message| message.topic.type_name() == if of_second(message) { "Two" } else { "One" }));
+    }
+}
+
+#[test]
+fn a_message_longer_than_its_chunk_costs_what_is_behind_it() {
+    let builder = Builder { compression: Compression::None, topics: vec![topic("/a", "A")], ..Builder::default() };
+    let built = builder.build();
+    let record = 31 + builder.payload;
+    let chunk = built.chunks[2].bytes.start as usize;
+    let length_at = chunk + 9 + 40 + 20 * record + 1;
+    let mut bytes = built.bytes.clone();
+    bytes[length_at..length_at + 8].copy_from_slice(&1_000_000u64.to_le_bytes());
+    let check = |bytes: &[u8], messages: usize, lost: u64, start_ns: i64| {
+        let (found, losses) = read(bytes);
+        assert_eq!((found.len(), losses.len()), (messages, 1), "{losses:?}");
+        assert_eq!((losses[0].topic.as_deref(), losses[0].messages), (Some("/a"), Some(lost)), "{losses:?}");
+        assert_eq!(losses[0].start_ns, Some(start_ns));
+    };
+    // The checksum forbids to believe any of it.
+    check(&bytes, 350, 50, 1_100_000);
+    // Without one, what stands in front is read: 20 of 50. With an index and without it the same.
+    let crc_at = chunk + 9 + 24;
+    bytes[crc_at..crc_at + 4].fill(0);
+    check(&bytes, 370, 30, 1_120_000);
+    check(&bytes[..built.data_end as usize], 370, 30, 1_120_000);
+}
+
+#[test]
+fn zero_stamps_are_times_like_others() {
+    let mut loose = start();
+    write::channel(&mut loose, 1, 0, &topic("/a", ""));
+    message(&mut loose, 1, 0, 0, b"x");
+    close(&mut loose);
+    let (found, losses) = read(&loose);
+    assert_eq!((found.len(), found[0].log_time_ns, losses.len()), (1, 0, 0));
+    let mut out = start();
+    write::channel(&mut out, 1, 0, &topic("/a", ""));
+    let mut chunk = ChunkBuilder::default();
+    (0..5).for_each(|sequence| chunk.push(1, sequence, 0, 0, b"x"));
+    let encoded = chunk.encode(Compression::None);
+    let chunk_at = out.len();
+    encoded.parts().iter().for_each(|part| out.extend_from_slice(part));
+    let (found, losses) = read(&out);
+    assert!(found.len() == 5 && found.iter().all(|message| message.log_time_ns == 0) && losses.is_empty());
+    // What is lost of them has that time too.
+    out[chunk_at + 9 + 40 + 31] ^= 1;
+    let (found, losses) = read(&out);
+    assert_eq!((found.len(), losses[0].messages, losses[0].start_ns, losses[0].end_ns), (0, Some(5), Some(0), Some(0)));
 }

@@ -412,7 +412,7 @@ impl Scan {
         });
         self.at = next;
         if unpacked.wrong.is_some() || !gaps.is_empty() {
-            self.broken.push(Broken::new(&stretch, unpacked.wrong, &gaps, unpacked.bytes.len(), size, read_at));
+            self.broken.push(Broken::new(&stretch, unpacked.wrong, &gaps, unpacked.bytes.len(), read_at));
             self.open = true;
         }
         if stretch.content.messages() > 0 {

@@ -153,7 +153,7 @@ impl Data {
         });
         let blocks = blocks.collect();
         let losses = self.lost.into_iter().map(super::timeline::lost).collect();
-        let index = Index { format: "lerobot", topics, blocks, losses, notes, metadata: Vec::new() };
+        let index = Index { format: "lerobot", topics, blocks, losses, notes, ..Index::default() };
         Arc::new(Rows { index, table: self.table, slices: self.slices, columns, timeline, tasks })
     }
 }

@@ -99,8 +99,17 @@ impl std::fmt::Debug for Table {
 /// Runs what may panic on damaged files: the parquet reader checks much, but not everything.
 fn contained<T>(run: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(outcome) => outcome.map_err(|error| format!("parquet: {error}")),
-        Err(_) => Err("parquet: the file is damaged".to_owned()),
+        Ok(outcome) => outcome.map_err(|error| wrong(&error)),
+        Err(_) => Err("the Parquet file is damaged".to_owned()),
+    }
+}
+
+/// Says what is wrong with a file that the Parquet library cannot read.
+fn wrong(error: &ParquetError) -> String {
+    match error {
+        ParquetError::External(error) => format!("the Parquet file cannot be read: {error}"),
+        error if error.to_string().contains("footer") => "the Parquet file has no footer: it was not closed, or it is cut".to_owned(),
+        _ => "the Parquet file is damaged".to_owned(),
     }
 }
 

@@ -113,7 +113,8 @@ fn finish(scan: Scan, mut notes: Vec<String>) -> Log {
     ];
     let metadata: Vec<(String, BTreeMap<String, String>)> =
         maps.into_iter().filter(|(_, map)| !map.is_empty()).map(|(name, map)| (name.to_owned(), map)).collect();
-    let mut index = Index { format: "ulog", topics, losses, notes, metadata, ..Index::default() };
+    let told_losses = losses.iter().filter(|loss| loss.reason.starts_with("dropout:")).cloned().collect();
+    let mut index = Index { format: "ulog", topics, losses, told_losses, notes, metadata, ..Index::default() };
     let mut blocks = Vec::new();
     for stretch in scan.stretches.into_iter().map(Arc::new) {
         for (content, part) in [(&stretch.data, Part::Data(stretch.clone())), (&stretch.text, Part::Text(stretch.clone()))] {
@@ -179,7 +180,6 @@ fn losses(scan: &Scan, boot_ns: i64) -> Vec<Loss> {
         Loss {
             start_ns: damage.before_us.map(to_ns),
             end_ns: damage.behind_us.map(to_ns),
-            bytes: Some(bytes),
             reason: format!("{what} {bytes} bytes at byte {}", damage.from),
             ..none.clone()
         }
