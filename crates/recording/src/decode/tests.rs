@@ -552,6 +552,18 @@ fn stamps_are_found_in_headers() {
 }
 
 #[test]
+fn bytes_in_a_message_without_fields_are_another_type() {
+    for (encoding, fits, refused) in [("cdr", vec![4, 5, 8], 9), ("ros1", vec![0], 1)] {
+        let decoder = decoder(encoding, Vec::new());
+        let payload = |length: usize| [0, 1, 0, 0, 0, 0, 0, 0, 0][..length].to_vec();
+        fits.into_iter().for_each(|length| check_json(&decoder, &payload(length), "{}"));
+        let message = decoder.json(&payload(refused), &mut Vec::new()).unwrap_err().to_string();
+        assert!(message.contains("has no fields") && message.contains("'tapeloop schema add DIR'"), "{message}");
+        assert!(decoder.columns(&[]).unwrap().push(&payload(refused)).is_err());
+    }
+}
+
+#[test]
 fn a_field_is_asked_for_once() {
     let decoder = Decoder::of_tree("cdr", imu()).unwrap();
     for paths in [["header", "header.stamp"], ["header.stamp", "header"], ["orientation.x", "orientation.x"]] {
