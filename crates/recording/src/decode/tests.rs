@@ -164,8 +164,14 @@ fn random_kind(random: &mut Random, types: usize, depth: usize, encoding: Encodi
         9 | 10 => list(random_kind(random, types, depth + 1, encoding)),
         11 => {
             let lengths = [0, 1, 2, 3, 9, 70, 20_000];
-            let shown = if depth == 0 { 7 } else { 5 };
-            array(random_kind(random, types, depth + 2, encoding), lengths[random.below(shown) as usize])
+            let element = random_kind(random, types, depth + 2, encoding);
+            // What may have no bytes may not be there so often.
+            let shown = match element {
+                _ if depth > 0 => 5,
+                FieldKind::Array { .. } | FieldKind::Struct(_) => 6,
+                _ => 7,
+            };
+            array(element, lengths[random.below(shown) as usize])
         }
         _ if types > 0 => FieldKind::Struct(TypeId(random.below(types as u64) as u32)),
         _ => FieldKind::Float(8),
