@@ -40,6 +40,11 @@ pub trait Container: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Returns whether the lengths of blocks are bytes of the file, and those of a block hold its channels.
+    fn has_byte_ranges(&self) -> bool {
+        true
+    }
+
     /// Returns what is lost with a block that cannot be read, for the reason `why`.
     ///
     /// # Errors

@@ -138,7 +138,7 @@ fn gather_folder(path: &Path, opener: &mut Opener) -> Result<Opened> {
     for file in files {
         match opener.open(&file, Role::default()) {
             Ok(unit) => units.push(unit),
-            Err(error) => opener.lose_file(&file, &error),
+            Err(error) => opener.lose_file(&error),
         }
     }
     opener.bag = None;
@@ -163,7 +163,7 @@ fn gather_tape(path: &Path, opener: &mut Opener) -> Result<Opened> {
             // The recorder may have evicted it since the folder was listed.
             Err(error) if error.kind() == crate::Kind::NotFound => {}
             Err(error) if error.kind() == crate::Kind::Invalid && error.message().contains("update tapeloop") => return Err(error),
-            Err(error) => opener.lose_file(&file, &error),
+            Err(error) => opener.lose_file(&error),
         }
     }
     Ok(Opened { format: "tape", units, manifest: None })
@@ -204,6 +204,12 @@ impl Recording {
     /// Returns all topics that are defined, by name.
     pub fn topics(&self) -> &[Arc<Topic>] {
         &self.inner.topics
+    }
+
+    /// Returns the topics that it is about: of a manifest's recording those that were asked for, else all that are defined.
+    pub(crate) fn wanted_topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        let asked = self.manifest().map(|manifest| TopicFilter::parse(&manifest.asked.topics).unwrap_or_default());
+        self.topics().iter().filter(move |topic| asked.as_ref().is_none_or(|asked| asked.matches(&topic.name)))
     }
 
     /// Returns the manifest, where it was opened by one.

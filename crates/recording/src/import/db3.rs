@@ -317,6 +317,10 @@ impl Container for Db3 {
         Ok(Ok(Loaded { bytes: out.bytes.into(), places: out.places, losses: out.losses, chunk: None }))
     }
 
+    fn has_byte_ranges(&self) -> bool {
+        false
+    }
+
     fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
         None
     }

@@ -11,7 +11,7 @@ use recording::mcap::write;
 use recording::read::Recording;
 use recording::{Kind, Loss, Message, Span, TopicFilter};
 
-use crate::build::{Builder, save, topic};
+use crate::build::{Builder, payload, save, topic};
 use crate::data;
 
 fn open(bytes: &[u8]) -> recording::Result<(tempfile::TempDir, Recording)> {
@@ -55,15 +55,54 @@ fn what_is_no_recording_is_refused_by_name() {
         assert!(error.message().ends_with("x.mcap"), "{error}");
     };
     check(b"", "an empty file");
-    check(b"hello, this is just some text that nobody recorded", "not an MCAP file: it begins with \"hello, this is j");
+    check(
+        b"hello, this is just some text that nobody recorded",
+        "none of the formats that are read (MCAP, ROS 1 bag, SQLite file of rosbag2, PX4 ULog): it begins with \"hello, this is j",
+    );
     check(b"version https://git-lfs.github.com/spec/v1\noid sha256:73b8\nsize 12345\n", "git lfs pull");
     check(b"#ROSBAG V1.2\n", "ROS 1 bag of another version");
-    check(&[0; 100_000], "not an MCAP file");
+    check(&[0; 100_000], "none of the formats that are read");
     assert_eq!(recording::read::open(Path::new("/nowhere/x.mcap")).err().unwrap().kind(), Kind::NotFound);
     let folder = tempfile::tempdir().unwrap();
     assert!(recording::read::open(folder.path()).err().unwrap().message().contains("no recording in this folder"));
     save(folder.path(), "metadata.yaml", b"rosbag2_bagfile_information:\n  relative_file_paths:\n  - ../../x.mcap\n");
     assert!(recording::read::open(folder.path()).err().unwrap().message().contains("outside of its folder"));
+}
+
+#[test]
+fn a_file_without_its_beginning_is_looked_for_by_its_ending() {
+    let Some(root) = data::path(".") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let count = |name: &str, bytes: &[u8]| {
+        let info = recording::read::open(&save(folder.path(), name, bytes)).unwrap().info().unwrap();
+        (info.format, info.messages)
+    };
+    let db3 = "ros2/rosbag2-fixtures/rosbag2_py/test/resources/sqlite3/wbag/wbag_0.db3";
+    for (file, ending, least) in [("ros1/turtlesim/example.bag", "bag", 100), (db3, "db3", 100), ("ulog/sample_log_small.ulg", "ulg", 99)] {
+        let whole = std::fs::read(root.join(file)).unwrap();
+        let (format, messages) = count(&format!("whole.{ending}"), &whole);
+        let zeros = [&[0; 4096], &whole[4096..]].concat();
+        let noise = [&payload(7, 512), &whole[512..]].concat();
+        let longer = [&payload(9, 100), &whole[..]].concat();
+        for (what, bytes) in [("zeros", &zeros), ("noise", &noise), ("longer", &longer)] {
+            if (what, ending) == ("longer", "db3") {
+                continue;
+            }
+            let (found_format, found) = count(&format!("{what}.{ending}"), bytes);
+            println!("{file} {what}: {found} of {messages}");
+            assert_eq!(found_format, format);
+            assert!(found <= messages && found * 100 >= messages * least, "{file} {what}: {found} of {messages}");
+        }
+        // Compressed as a whole it is the same.
+        let packed = zstd::stream::encode_all(&zeros[..], 1).unwrap();
+        assert!(count(&format!("packed.{ending}.zstd"), &packed).1 > 0);
+    }
+    // A split of a folder that cannot be read is told once.
+    let split = tempfile::tempdir().unwrap();
+    save(split.path(), "a_0.db3", b"this is text and no database");
+    save(split.path(), "a_1.db3", &std::fs::read(root.join(db3)).unwrap());
+    let info = recording::read::open(split.path()).unwrap().info().unwrap();
+    assert_eq!(info.losses[0].reason.matches("a_0.db3").count(), 1, "{:?}", info.losses);
 }
 
 #[test]

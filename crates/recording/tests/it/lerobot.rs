@@ -113,6 +113,10 @@ fn damaged_and_missing_files_cost_what_is_in_them() {
     let images = streams["/observation.images.cam_high"].len();
     assert!(images == 343 + 357 || images > 343 + 357 + 150, "{images}");
     assert_eq!((streams["/episode"].len(), losses), (4, 4));
+    // Each row is a message of /observation.state, /action, … and of /task.
+    let rows = dataset.losses.iter().filter(|loss| loss.reason.contains(".parquet"));
+    let rows: Vec<_> = rows.map(|loss| (loss.messages.unwrap(), loss.end_ns.unwrap() - loss.start_ns.unwrap())).collect();
+    assert!(rows.iter().all(|(messages, span)| *messages as i64 % ((span * 30 + SECOND / 2) / SECOND) == 0 && *messages > 0), "{rows:?}");
     // Times do not move because files are missing.
     assert_eq!(streams["/action"].last().unwrap().0, streams["/episode"][3].0 + 367 * SECOND / 30);
 }

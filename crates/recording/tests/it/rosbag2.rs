@@ -66,6 +66,16 @@ fn real_folders_consist_of_the_files_they_name() {
 }
 
 #[test]
+fn bytes_of_topics_are_unknown_where_the_format_has_no_ranges() {
+    let Some(root) = data::path(".") else { return };
+    for folder in ["ros2/rosbag2-fixtures/rosbag2_py/test/resources/sqlite3/wbag", "lerobot/g1_v21_4ep"] {
+        let outline = recording::read::open(&root.join(folder)).unwrap().outline();
+        let stored: Vec<_> = outline.topics.iter().filter(|topic| !topic.topic.starts_with("/observation.images")).collect();
+        assert!(!stored.is_empty() && stored.iter().all(|topic| topic.stored_bytes.is_none()), "{stored:?}");
+    }
+}
+
+#[test]
 fn qos_that_only_the_folder_knows_comes_to_the_topics() {
     let Some(root) = data::path("ros2") else { return };
     let folder = root.join("rosbag2-fixtures/rosbag2_transport/test/resources/sqlite3/rewriter_a");

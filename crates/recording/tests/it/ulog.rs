@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use recording::container::Container;
+use recording::decode::Decoder;
 use recording::import::ulog;
+use recording::schema::library::Library;
 use recording::source::{Fed, ReadAt};
 use sha2::{Digest, Sha256};
 
@@ -298,6 +300,53 @@ fn a_gps_fix_tells_utc() {
 }
 
 #[test]
+fn definitions_of_a_log_are_not_kept_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = crate::build::save(folder.path(), "x.ulg", &log().0);
+    let error = recording::schema::library::store(&folder.path().join("kept"), &path).unwrap_err().to_string();
+    let expected = "there are no definitions of ROS types, only in jsonschema and ulog, which each recording has to carry itself, in ";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
+fn stamps_count_from_the_same_boot_as_times() {
+    let gps = "sensor_gps:uint64_t timestamp;uint64_t time_utc_usec;uint8_t fix_type;";
+    let fix = |time_us: u64, utc_us: u64| message(b'D', &[&[0, 0][..], &time_us.to_le_bytes(), &utc_us.to_le_bytes(), &[3]].concat());
+    let with_fix = |utc_us| [head(0), format(gps), subscribe("sensor_gps", 0, 0), fix(3_000_000, utc_us), fix(0, 0)].concat();
+    let stamps = |bytes: Vec<u8>| {
+        let source = Bytes::from(bytes);
+        let container = ulog::open(&source).unwrap();
+        let topic = container.index().topics.values().next().unwrap().clone();
+        let reader = Decoder::new(&topic, &Library::empty()).unwrap().stamp().unwrap();
+        let read = read_all(&source, &*container);
+        read.messages.iter().map(|(_, time_ns, data)| (*time_ns, reader.read(data).unwrap().unwrap())).collect::<Vec<_>>()
+    };
+    let utc_ns = 1_700_000_000_000_000_000;
+    // A stamp of 0 is one that nobody has set.
+    assert_eq!(stamps(with_fix(1_700_000_000_000_000)), [(utc_ns, utc_ns), (utc_ns - 3_000_000_000, 0)]);
+    assert_eq!(stamps(with_fix(0)), [(3_000_000_000, 3_000_000_000), (0, 0)]);
+}
+
+#[test]
+fn a_cut_definition_is_named_and_what_is_in_front_of_it_is_read() {
+    let front = [head(0), message(b'I', &entry("char[3] sys_name", b"PX4")), format(IMU)].concat();
+    let info = message(b'I', &entry("char[20] ver_hw", &[b'x'; 20]));
+    let parameter = message(b'P', &entry("float GAIN", &0.5f32.to_le_bytes()));
+    let cases = [(format("gyro:uint64_t timestamp;float x;"), "the definition of 'gyro'"), (info, "the information 'ver_hw'")];
+    for (cut, expected) in cases.into_iter().chain([(parameter, "the parameter 'GAIN'")]) {
+        let source = Bytes::from([&front[..], &cut[..cut.len() - 2]].concat());
+        let container = ulog::open(&source).unwrap();
+        let index = container.index();
+        assert_eq!(index.metadata[0].1["sys_name"], "PX4");
+        assert_eq!((index.losses.len(), index.losses[0].bytes), (1, Some(cut.len() as u64 - 2)));
+        assert!(index.losses[0].reason.ends_with(&format!("at byte {}, in {expected}", front.len())), "{:?}", index.losses);
+    }
+    // Not even its name is there.
+    let nameless = Bytes::from([&front[..], &format("gyro:x")[..5]].concat());
+    assert!(ulog::open(&nameless).unwrap().index().losses[0].reason.ends_with(&format!("at byte {}", front.len())));
+}
+
+#[test]
 fn appended_data_begins_where_the_flags_say() {
     let (bytes, _) = log();
     let flags = |offset: u64| {
@@ -342,6 +391,7 @@ fn subscriptions_that_are_missing_or_used_again_are_defined() {
     // A format that is not defined: the payload is there, nobody can take it apart.
     let unknown = read_bytes(&[head(0), subscribe("imu", 0, 1), samples(1, 0..3)].concat());
     assert_eq!(numbers(&unknown), [0, 1, 2]);
+    assert_eq!(unknown.notes[1], "nothing in the file says what messages of imu are made of");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::{DataType, Field, FieldRef};
-use recording::decode::{Columns, Decoder, StampReader};
+use recording::decode::{Columns, Decoder, StampReader, reads_both};
 use recording::schema::library::Library;
 use recording::{Error, Kind, Topic};
 use robot::places;
@@ -48,7 +48,7 @@ impl Plan {
         let mut unknown: Option<Error> = None;
         let mut known = vec![false; columns.len()];
         for topic in topics {
-            if variants.iter().any(|variant| variant.topic.schema == topic.schema && variant.topic.encoding == topic.encoding) {
+            if variants.iter().any(|variant| reads_both(&variant.topic, topic)) {
                 continue;
             }
             let decoder = decoder(topic)?;
@@ -119,7 +119,7 @@ impl Plan {
 
     /// Returns which variant decodes the messages of a topic.
     pub(crate) fn variant_of(&self, topic: &Topic) -> Option<usize> {
-        self.variants.iter().position(|variant| variant.topic.schema == topic.schema && variant.topic.encoding == topic.encoding)
+        self.variants.iter().position(|variant| reads_both(&variant.topic, topic))
     }
 }
 

@@ -271,6 +271,10 @@ impl Container for Rows {
         Ok(Ok(Loaded { bytes: Bytes::from(out.bytes), places: out.places, losses: out.losses, chunk: None }))
     }
 
+    fn has_byte_ranges(&self) -> bool {
+        false
+    }
+
     fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
         None
     }

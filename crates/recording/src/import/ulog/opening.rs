@@ -19,6 +19,9 @@ use crate::time::format_duration;
 /// The newest version of the format that is known.
 const VERSION: u8 = 1;
 
+/// How many names of what nothing defines are told.
+const NAMES_TOLD: usize = 5;
+
 /// A log that is being opened.
 #[derive(Debug, Default)]
 pub struct Opening {
@@ -93,7 +96,7 @@ fn finish(scan: Scan, mut notes: Vec<String>) -> Log {
     }
     notes.extend(observations(&scan));
     let losses = losses(&scan, boot_ns);
-    let mut topics = scan.streams.topics();
+    let mut topics = scan.streams.topics(boot_ns);
     let texts: Vec<u16> = scan.stretches.iter().flat_map(|stretch| &stretch.text.channels).copied().collect();
     if texts.contains(&LOG) {
         topics.insert(LOG, text::log_topic());
@@ -150,6 +153,13 @@ fn observations(scan: &Scan) -> Vec<String> {
     if let Some(offset) = scan.appended.iter().find(|offset| **offset > scan.end) {
         notes.push(format!("data was appended at byte {offset}, behind the end of the file"));
     }
+    let undefined = scan.undefined();
+    if !undefined.is_empty() {
+        let first: Vec<&str> = undefined.iter().take(NAMES_TOLD).copied().collect();
+        let more = undefined.len() - first.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        notes.push(format!("nothing in the file says what messages of {}{more} are made of", first.join(", ")));
+    }
     if scan.streams.too_many > 0 {
         notes.push(format!("{} subscriptions are more than a file may have; their messages are not read", scan.streams.too_many));
     }
@@ -180,7 +190,10 @@ fn losses(scan: &Scan, boot_ns: i64) -> Vec<Loss> {
         Loss {
             start_ns: damage.before_us.map(to_ns),
             end_ns: damage.behind_us.map(to_ns),
-            reason: format!("{what} {bytes} bytes at byte {}", damage.from),
+            reason: match &damage.definition {
+                Some(definition) => format!("{what} {bytes} bytes at byte {}, {definition}", damage.from),
+                None => format!("{what} {bytes} bytes at byte {}", damage.from),
+            },
             ..none.clone()
         }
     });

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::clock;
+use crate::decode::BOOT_KEY;
 use crate::message::{Schema, Topic};
 use crate::schema::ulog::Format;
 
@@ -119,14 +120,17 @@ impl Streams {
         (!text.is_empty()).then(|| Schema { name: name.to_owned(), encoding: "ulog".to_owned(), data: text.into() })
     }
 
-    /// Returns the topics by channel.
-    pub(super) fn topics(&self) -> BTreeMap<u16, Arc<Topic>> {
+    /// Returns the topics by channel; `boot_ns` is when their times begin, 0 where that is not known.
+    pub(super) fn topics(&self, boot_ns: i64) -> BTreeMap<u16, Arc<Topic>> {
         let mut instances: BTreeMap<&str, usize> = BTreeMap::new();
         self.streams.iter().for_each(|stream| *instances.entry(&stream.name).or_default() += 1);
         let topic = |(at, stream): (usize, &Stream)| {
             let alone = stream.instance == 0 && instances.get(stream.name.as_str()) == Some(&1);
             let name = if alone { format!("/{}", stream.name) } else { format!("/{}/{}", stream.name, stream.instance) };
-            let metadata = BTreeMap::from([("multi_id".to_owned(), stream.instance.to_string())]);
+            let mut metadata = BTreeMap::from([("multi_id".to_owned(), stream.instance.to_string())]);
+            if boot_ns != 0 {
+                metadata.insert(BOOT_KEY.to_owned(), boot_ns.to_string());
+            }
             let topic = Topic { name, encoding: "ulog".to_owned(), schema: stream.schema.clone(), metadata };
             Some((u16::try_from(at + 2).ok()?, Arc::new(topic)))
         };
@@ -135,6 +139,11 @@ impl Streams {
 }
 
 impl Stream {
+    /// Returns whether its format is known.
+    pub(super) fn is_defined(&self) -> bool {
+        self.layout.is_some()
+    }
+
     /// Returns whether a payload can be one of its; `None` where its format is not known.
     #[inline]
     pub(super) fn fits(&self, payload: &[u8]) -> Option<bool> {

@@ -21,7 +21,7 @@ const OTHERS: [(&[u8], &str); 9] = [
     (b"\x04\x22\x4d\x18", "compressed with lz4: decompress it with 'lz4 -d' first"),
     (b"\x1f\x8b", "compressed with gzip: decompress it with 'gunzip' first"),
     (b"PK\x03\x04", "a zip archive: unpack it first"),
-    (b"{", "JSON text and not an MCAP file"),
+    (b"{", "JSON text and no recording"),
 ];
 
 /// Checks that a source is an MCAP file, if perhaps a damaged one.
@@ -51,7 +51,8 @@ pub fn refuse_other_formats(source: &dyn ReadAt) -> Result<()> {
     }
     let shown: String = start.iter().take(16).map(|byte| byte.escape_ascii().to_string()).collect();
     Err(Error::invalid(format!(
-        "not an MCAP file: it begins with \"{shown}\" and has no MCAP record in its first {}",
+        "none of the formats that are read (MCAP, ROS 1 bag, SQLite file of rosbag2, PX4 ULog): it begins with \"{shown}\" and has no \
+         MCAP record in its first {}",
         crate::size::format(length.min(SEARCH_LENGTH))
     )))
 }
