@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** a step that fails has changed nothing; every byte of the file is in a message or in a loss.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -35,6 +36,11 @@ const INFO_LIMIT: usize = 16 << 20;
 
 /// How many dropouts are kept.
 const DROPOUT_LIMIT: usize = 100_000;
+
+/// How many bytes searches may look at for each byte of the file, and at least. What repeats itself can look like messages within
+/// messages everywhere; from then on only data of known streams ends damage.
+const EFFORT: u64 = 256;
+const EFFORT_LEAST: u64 = 64 << 20;
 
 /// So many zeros where a message should begin are a hole.
 const HOLE: usize = 16;
@@ -110,6 +116,8 @@ pub(super) struct Scan {
     /// Where appended data begins: whatever stands in front of it ends there.
     pub(super) appended: Vec<u64>,
     searching: Option<u64>,
+    /// How many bytes searches have looked at.
+    looked: Cell<u64>,
     pending: Option<Pending>,
     state: Before,
     open: Option<Stretch>,
@@ -230,8 +238,20 @@ impl Scan {
 
     /// Returns whether bytes begin with a message that others follow.
     fn begins(&self, bytes: &[u8], at_wall: bool) -> bool {
+        if self.looked.get() > self.end.saturating_mul(EFFORT).saturating_add(EFFORT_LEAST) {
+            return self.is_data(bytes);
+        }
         message::is_known(bytes.get(2).copied().unwrap_or_default())
             && matches!(self.look(bytes), Look::Right(length) if length == bytes.len() || self.goes_on(&bytes[length..], at_wall))
+    }
+
+    /// Returns whether bytes begin with data of a known stream, and then with more of it or nothing.
+    fn is_data(&self, bytes: &[u8]) -> bool {
+        let length = |bytes: &[u8]| {
+            let look = (bytes.get(2) == Some(&b'D')).then(|| self.look(bytes));
+            if let Some(Look::Right(length)) = look { Some(length) } else { None }
+        };
+        length(bytes).is_some_and(|first| first == bytes.len() || length(&bytes[first..]).is_some())
     }
 
     /// Searches for the end of damage.
@@ -279,7 +299,14 @@ impl Scan {
     }
 
     fn look(&self, bytes: &[u8]) -> Look {
-        match message::parse(bytes) {
+        let parsed = message::parse(bytes);
+        // Data is told by its length; all else is read to its end.
+        if let Parsed::Message(_, length) | Parsed::Odd(_, length) = parsed
+            && bytes.get(2) != Some(&b'D')
+        {
+            self.looked.set(self.looked.get() + length as u64);
+        }
+        match parsed {
             Parsed::Message(Message::Data(id, payload), length) => {
                 let stream = self.state.ids.get(&id).and_then(|channel| self.streams.get(*channel));
                 match stream.map(|stream| stream.fits(payload)) {
