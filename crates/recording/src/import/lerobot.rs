@@ -82,6 +82,10 @@ pub fn open(folder: &Path) -> Result<Dataset> {
     let features = &info.features;
     files.extend(data.into_iter().map(|(path, data)| (path, data.into_container(features, timeline.clone(), tasks.clone()))));
     for feature in info.features.iter().filter(|feature| feature.is_video()) {
+        if files.len() + losses.len() >= FILE_LIMIT {
+            losses.push(lost(format!("more than {FILE_LIMIT} files: no more videos are looked for")));
+            break;
+        }
         open_videos(folder, &info, feature, &timeline, &mut files, &mut losses);
     }
     let metadata = BTreeMap::from([

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub(crate) use self::damage::chunk_losses;
 pub(super) use self::walk::{Depth, Walk};
-pub use self::what::refuse_other_formats;
+pub use self::what::{other_format, refuse_other_formats};
 use super::definitions::Definitions;
 use super::linear::{Content, Counts};
 use super::summary::{self, Summary};

@@ -15,6 +15,7 @@ use crate::mcap::decompress::Decompressor;
 use crate::mcap::definitions::Definitions;
 use crate::mcap::opening::{self, Opening};
 use crate::mcap::record::MAGIC;
+use crate::mcap::scan;
 use crate::source::ReadAt;
 
 /// How a zstd frame begins.
@@ -80,19 +81,25 @@ impl Stored {
 /// Opens a file. `boot` are definitions from elsewhere, asked for where those of an MCAP file may be damaged.
 ///
 /// # Errors
-/// `Invalid` for what is no recording, saying what it is; else what reading answers.
+/// `Invalid` for what is no recording, saying what it is, `Corrupt` for what only its name says it is; else what reading answers.
 pub(super) fn open(source: &dyn ReadAt, path: &Path, boot: impl FnOnce() -> Arc<Definitions> + Send) -> Result<Stored> {
     let start = start(source)?;
     if let Some(format) = FORMATS.iter().find(|format| start.starts_with(format.magic)) {
         return (format.open)(source, path).map(Stored::Other);
     }
-    if let Some(format) = by_ending(path).filter(|_| !start.starts_with(MAGIC)) {
-        match (format.open)(source, path) {
-            Err(error) if error.kind() == Kind::Invalid => {}
-            opened => return opened.map(Stored::Other),
+    let mcap = || opening::run(Opening::with_definitions(boot), source).map(Stored::Mcap);
+    let is_known = start.starts_with(MAGIC) || scan::other_format(&start).is_some();
+    let Some(format) = by_ending(path).filter(|_| !is_known) else { return mcap() };
+    let refused = match (format.open)(source, path) {
+        Err(error) if error.kind() == Kind::Invalid => error,
+        outcome => return outcome.map(Stored::Other),
+    };
+    match mcap() {
+        Err(error) if error.kind() == Kind::Invalid && !start.is_empty() => {
+            Err(Error::corrupt(format!("its first page is damaged, and what is left does not tell what it is: {refused}")))
         }
+        outcome => outcome,
     }
-    opening::run(Opening::with_definitions(boot), source).map(Stored::Mcap)
 }
 
 /// Returns what a file should be by its name.

@@ -281,6 +281,25 @@ fn a_zeroed_page_costs_the_rows_on_it() {
 }
 
 #[test]
+fn a_file_without_its_first_page_is_known_by_its_ending() {
+    let Some(whole) = sample(SMALL) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = whole.to_vec();
+    bytes[..512].fill(0);
+    let recording = recording::read::open(&crate::build::save(folder.path(), "a.db3", &bytes)).unwrap();
+    let info = recording.info().unwrap();
+    assert_eq!((recording.format(), info.messages), ("db3", survivors(&whole).unwrap().0.len() as u64));
+    assert!(recording.notes()[0].contains("its pages look like 512 bytes"), "{:?}", recording.notes());
+    let error = |name: &str, bytes: &[u8]| recording::read::open(&crate::build::save(folder.path(), name, bytes)).unwrap_err();
+    // What begins like something else is that, and where nothing is left, that is said.
+    assert!(error("b.db3", b"version https://git-lfs.github.com/spec/v1\n").message().contains("git lfs pull"));
+    let nothing = error("c.db3", &[0; 100_000]);
+    assert_eq!(nothing.kind(), recording::Kind::Corrupt);
+    assert!(nothing.message().starts_with("its first page is damaged"), "{nothing}");
+    assert!(error("d.mcap", &bytes).message().starts_with("not an MCAP file"));
+}
+
+#[test]
 fn a_truncated_file_keeps_what_is_in_front() {
     let Some(whole) = sample("db = connect(); tables(db); fill(db, 4000, lambda i: i % 200); report(db)") else { return };
     for share in [95, 70, 50, 30, 10] {

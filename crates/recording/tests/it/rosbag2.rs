@@ -141,6 +141,15 @@ fn version_9_is_read_and_what_is_missing_is_told() {
 }
 
 #[test]
+fn a_file_that_is_named_again_and_again_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), "a.mcap", b"");
+    let yaml = format!("rosbag2_bagfile_information:\n  relative_file_paths:\n{}", "  - a.mcap\n  - ./a.mcap\n".repeat(100));
+    save(folder.path(), "metadata.yaml", yaml.as_bytes());
+    assert_eq!(names(&rosbag2::files(folder.path()).unwrap().files), ["a.mcap"]);
+}
+
+#[test]
 fn without_a_good_yaml_the_names_of_files_are_enough() {
     let folder = tempfile::tempdir().unwrap();
     assert!(rosbag2::files(folder.path()).unwrap_err().to_string().starts_with("no recording in this folder"));

@@ -369,6 +369,32 @@ fn appended_data_begins_where_the_flags_say() {
 }
 
 #[test]
+fn definitions_that_refer_to_a_long_one_cost_little() {
+    let mut bytes = head(7);
+    bytes.extend(format(&format!("long:{}", "float a;".repeat(8000))));
+    for number in 0..4000_u16 {
+        bytes.extend(format(&format!("f{number}:long x;")));
+        bytes.extend(subscribe(&format!("f{number}"), 0, number));
+    }
+    let source = Bytes::from(bytes);
+    let container = ulog::open(&source).unwrap();
+    let topics = container.index().topics.values();
+    let length: usize = topics.filter_map(|topic| topic.schema.as_ref()).map(|schema| schema.data.len()).sum();
+    assert!(length < 17 << 20, "{length}");
+    let notes = &container.index().notes;
+    assert!(notes.iter().any(|note| note == "its definitions are too long: some topics have no type"), "{notes:?}");
+}
+
+#[test]
+fn what_looks_like_messages_at_every_byte_takes_little_time() {
+    // Each second byte begins a subscription of 21,060 bytes, none of which is defined.
+    let source =
+        Bytes::from([head(7), format(IMU), subscribe("imu", 0, 3), b"AR".repeat(500_000), sample(3, 5, 1), sample(3, 6, 2)].concat());
+    let container = ulog::open(&source).unwrap();
+    assert_eq!(numbers(&read_all(&source, &*container)), [1, 2]);
+}
+
+#[test]
 fn what_is_no_log_is_refused() {
     let refused = |bytes: &[u8]| ulog::open(&Bytes::copy_from_slice(bytes)).unwrap_err().to_string();
     assert_eq!(refused(b""), "an empty file: nothing was recorded in it, or copying it failed");

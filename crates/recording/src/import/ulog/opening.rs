@@ -163,6 +163,9 @@ fn observations(scan: &Scan) -> Vec<String> {
     if scan.streams.too_many > 0 {
         notes.push(format!("{} subscriptions are more than a file may have; their messages are not read", scan.streams.too_many));
     }
+    if scan.streams.is_full() {
+        notes.push("its definitions are too long: some topics have no type".to_owned());
+    }
     notes
 }
 

@@ -6,6 +6,7 @@
 
 mod belief;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -113,6 +114,8 @@ pub(super) struct Scan {
     searching: Option<u64>,
     /// What the definition is about that the damage begins in.
     cut: Option<String>,
+    /// How many bytes searches have looked at.
+    looked: Cell<u64>,
     pending: Option<Pending>,
     state: Before,
     open: Option<Stretch>,

@@ -20,6 +20,9 @@ const STREAM_LIMIT: usize = u16::MAX as usize - 2;
 /// How many formats are kept.
 const FORMAT_LIMIT: usize = 10_000;
 
+/// How many bytes the definitions of all streams may have together: each has those that it refers to. Real logs have one megabyte.
+const DEFINITIONS_LIMIT: usize = 16 << 20;
+
 /// Streams by the id that their data has.
 pub(super) type Ids = BTreeMap<u16, u16>;
 
@@ -50,6 +53,7 @@ pub(super) struct Streams {
     channels: HashMap<(String, u8), u16>,
     /// How many subscriptions found no place.
     pub(super) too_many: usize,
+    definitions_length: usize,
 }
 
 impl Streams {
@@ -84,12 +88,19 @@ impl Streams {
         };
         let at = usize::from(channel) - 2;
         if self.streams[at].layout.is_none()
+            && !self.is_full()
             && let Some(schema) = self.schema(name)
         {
+            self.definitions_length += schema.data.len();
             self.streams[at].layout = Layout::of(&schema);
             self.streams[at].schema = Some(Arc::new(schema));
         }
         Some(channel)
+    }
+
+    /// Returns whether definitions are too long for further streams to get theirs.
+    pub(super) fn is_full(&self) -> bool {
+        self.definitions_length >= DEFINITIONS_LIMIT
     }
 
     /// Returns the channel of an instance of a message.

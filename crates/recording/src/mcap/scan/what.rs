@@ -24,6 +24,11 @@ const OTHERS: [(&[u8], &str); 9] = [
     (b"{", "JSON text and no recording"),
 ];
 
+/// Returns what begins so, and what to do about it, where it is something that is known and not read.
+pub fn other_format(start: &[u8]) -> Option<&'static str> {
+    OTHERS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| *what)
+}
+
 /// Checks that a source is an MCAP file, if perhaps a damaged one.
 ///
 /// # Errors
@@ -38,8 +43,8 @@ pub fn refuse_other_formats(source: &dyn ReadAt) -> Result<()> {
     if start.starts_with(MAGIC) || (start.len() < MAGIC.len() && MAGIC.starts_with(&start)) {
         return Ok(());
     }
-    if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
-        return Err(Error::invalid(*what));
+    if let Some(what) = other_format(&start) {
+        return Err(Error::invalid(what));
     }
     if window.get(length.saturating_sub(MAGIC.len() as u64), MAGIC.len())? == MAGIC {
         return Ok(());

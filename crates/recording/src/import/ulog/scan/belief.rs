@@ -8,6 +8,11 @@ use super::Scan;
 /// So many messages in a row that may be some are believed.
 const CHAIN: usize = 64;
 
+/// How many bytes searches may look at for each byte of the file, and at least. What repeats itself can look like messages within
+/// messages everywhere; from then on only data of known streams ends damage.
+const EFFORT: u64 = 256;
+const EFFORT_LEAST: u64 = 64 << 20;
+
 /// What bytes begin with, by all that is known so far.
 enum Look {
     /// A message, and how long it is.
@@ -20,8 +25,20 @@ enum Look {
 impl Scan {
     /// Returns whether bytes begin with a message that others follow.
     pub(super) fn begins(&self, bytes: &[u8], at_wall: bool) -> bool {
+        if self.looked.get() > self.end.saturating_mul(EFFORT).saturating_add(EFFORT_LEAST) {
+            return self.is_data(bytes);
+        }
         message::is_known(bytes.get(2).copied().unwrap_or_default())
             && matches!(self.look(bytes), Look::Right(length) if length == bytes.len() || self.goes_on(&bytes[length..], at_wall))
+    }
+
+    /// Returns whether bytes begin with data of a known stream, and then with more of it or nothing.
+    fn is_data(&self, bytes: &[u8]) -> bool {
+        let length = |bytes: &[u8]| {
+            let look = (bytes.get(2) == Some(&b'D')).then(|| self.look(bytes));
+            if let Some(Look::Right(length)) = look { Some(length) } else { None }
+        };
+        length(bytes).is_some_and(|first| first == bytes.len() || length(&bytes[first..]).is_some())
     }
 
     /// Returns how long the message is that bytes begin with, if it is one.
@@ -56,7 +73,14 @@ impl Scan {
     }
 
     fn look(&self, bytes: &[u8]) -> Look {
-        match message::parse(bytes) {
+        let parsed = message::parse(bytes);
+        // Data is told by its length; all else is read to its end.
+        if let Parsed::Message(_, length) | Parsed::Odd(_, length) = parsed
+            && bytes.get(2) != Some(&b'D')
+        {
+            self.looked.set(self.looked.get() + length as u64);
+        }
+        match parsed {
             Parsed::Message(Message::Data(id, payload), length) => {
                 let stream = self.state.ids.get(&id).and_then(|channel| self.streams.get(*channel));
                 match stream.map(|stream| stream.fits(payload)) {
