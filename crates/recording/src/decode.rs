@@ -81,6 +81,14 @@ impl Codec {
     }
 }
 
+/// Checks that a text is the path of a field, whether or not there is such a field.
+///
+/// # Errors
+/// `Invalid` with what is wrong.
+pub fn check_path(path: &str) -> Result<()> {
+    path::check(path)
+}
+
 impl Decoder {
     /// Returns a decoder of a topic's messages. Definitions that the topic does not bring are looked for in `library`.
     ///

@@ -10,6 +10,7 @@ mod files;
 mod formats;
 mod info;
 mod latched;
+mod learn;
 mod line;
 mod merge;
 mod outline;
@@ -29,11 +30,13 @@ pub use self::merge::{Located, Messages};
 pub use self::outline::{Cost, Outline, TopicOutline};
 use self::request::Request;
 use self::unit::{Opener, Role, Unit};
+use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::import::{lerobot, rosbag2};
 use crate::loss::Loss;
 use crate::manifest::{Manifest, SIZE_LIMIT};
 use crate::message::{Message, Topic};
+use crate::schema::library::Library;
 use crate::source::ReadAt;
 use crate::time::{Span, Timestamp};
 use crate::topic::TopicFilter;
@@ -287,6 +290,15 @@ impl Recording {
     /// What reading answers.
     pub fn latched(&self, filter: &TopicFilter, at_ns: Timestamp) -> Result<Vec<Message>> {
         latched::as_of(self, filter, at_ns)
+    }
+
+    /// Returns a decoder of a topic's messages. Definitions that the topic does not bring are looked for in `library`. Of JSON that no
+    /// schema describes, the fields are those of its first messages.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`], and what reading answers.
+    pub fn decoder(&self, topic: &Topic, library: &Library) -> Result<Decoder> {
+        learn::decoder(self, topic, library)
     }
 
     /// Returns what the files say of themselves, without reading messages: of a closed MCAP file that takes its summary.

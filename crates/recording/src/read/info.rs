@@ -36,8 +36,7 @@ pub struct Info {
     /// What is not there although nothing went wrong: it expired, was filtered, or was never recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Loss>,
-    /// What a reader should know and what is no loss.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// What a reader should know and what is no loss; there even where it is empty.
     pub notes: Vec<String>,
     /// What its manifest says.
     #[serde(flatten)]
