@@ -339,10 +339,11 @@ impl<'a> Walk<'a> {
                 if !exact && self.end_of_lost_indexes(self.at)?.is_some() {
                     return Ok(Step::Damaged("a damaged message index".to_owned(), None));
                 }
-                if !(own && self.is_intact(&entries)) && !self.is_boundary(end)? && self.find_next()?.is_some_and(|next| next < end) {
+                let intact = own && self.is_intact(&entries);
+                if !(intact || self.is_boundary(end)?) && self.find_next()?.is_some_and(|next| next < end) {
                     return Ok(Step::Damaged("a damaged message index".to_owned(), None));
                 }
-                self.message_index(channel_id, own, own && !self.is_intact(&entries), length);
+                self.message_index(channel_id, own, own && !intact, length);
             }
             record => self.scan.definitions.add(&record, offset),
         }
