@@ -136,7 +136,10 @@ fn a_truncated_real_bag_gives_every_whole_chunk() {
     println!("{:?} {:#?} {:?}", read.by_topic(), read.losses, read.notes);
     // The fifth chunk is one bz2 block without its end.
     assert_eq!(read.messages.len(), 7025);
-    assert!(!read.losses.is_empty() && read.notes.len() == 1);
+    assert!(read.losses.len() == 1 && read.notes.len() == 1);
+    // The cut is told once, and how many payload bytes it took nobody knows.
+    let loss = &read.losses[0];
+    assert!(loss.bytes.is_none() && loss.reason.starts_with("cut: the file ends at byte 735417, within the chunk at byte 613625,"));
 }
 
 #[test]
@@ -145,6 +148,7 @@ fn a_hole_in_a_real_bag_costs_the_chunk_it_is_in() {
     println!("{:?} {:#?} {:?}", read.by_topic(), read.losses, read.notes);
     assert_eq!(read.messages.len() as u64 + read.lost(), 16806);
     assert!(read.messages.len() > 15000);
+    assert!(read.losses.iter().all(|loss| loss.reason.ends_with("its bz2 data is damaged")), "{:?}", read.losses);
 }
 
 #[test]

@@ -395,3 +395,18 @@ fn a_note_names_why_a_file_is_read_front_to_back() {
     assert!(recording.notes().is_empty() && !recording.is_open().unwrap(), "{:?}", recording.notes());
     assert_eq!(recording.info().unwrap().messages, 350);
 }
+
+#[test]
+fn what_is_wrong_with_compressed_data_is_said_in_plain_words() {
+    for (compression, name) in [(Compression::Zstd(1), "zstd"), (Compression::Lz4, "lz4")] {
+        let built = Builder { compression, closed: false, ..Builder::default() }.build();
+        let chunk = built.chunks[2].bytes.clone();
+        let mut damaged = built.bytes.clone();
+        let from = chunk.start as usize + 9 + 40 + name.len() + 4;
+        damaged[from..from + 300].fill(0);
+        let scan = scan::scan(&Bytes::from(damaged)).unwrap();
+        let expected = format!("damaged chunk: its {name} data is damaged, at byte {}", chunk.start);
+        assert!(scan.losses.iter().all(|loss| loss.reason == expected), "{:?}", scan.losses);
+        assert!(!scan.losses.is_empty());
+    }
+}

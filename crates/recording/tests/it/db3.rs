@@ -226,6 +226,23 @@ fn a_database_without_topics_has_topics_by_number() {
 }
 
 #[test]
+fn a_damaged_list_of_tables_costs_nothing_where_every_row_is_found() {
+    let Some(path) = data::path("ros2/plotjuggler/datasamples/rosbag2_test/rosbag2_test_0.db3") else { return };
+    let mut bytes = std::fs::read(path).unwrap();
+    let whole = survivors(&bytes.clone().into()).unwrap();
+    bytes[100..4096].fill(0);
+    let bytes = Bytes::from(bytes);
+    let (mut found, losses, _) = survivors(&bytes).unwrap();
+    let mut expected = whole.0;
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert!(found == expected && losses == 0, "{} of {}, {losses} losses", found.len(), expected.len());
+    let container = db3::open(&bytes, None).unwrap();
+    let notes = &container.index().notes;
+    assert!(notes.iter().any(|note| note.starts_with("the list of tables is damaged; nothing is lost")), "{notes:?}");
+}
+
+#[test]
 fn another_database_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     if made(folder.path(), "db = connect(); db.execute('CREATE TABLE a(b)'); db.close()").is_none() {

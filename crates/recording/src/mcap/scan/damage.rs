@@ -211,7 +211,7 @@ fn read_index(source: &dyn ReadAt, channel_id: u16, offset: u64, readable: u64) 
         return Ok(None);
     }
     // Only the first entry can be all zeros: others were lost. How many there were still stands in front of them.
-    let zeroed = entries.clone().skip(1).any(|entry| entry == (0, 0));
+    let zeroed = entries.skip(1).any(|entry| entry == (0, 0));
     let times = entries.filter(|(_, at)| *at >= readable || zeroed).map(|(time, _)| time);
     let bounds = times.clone().min().zip(times.clone().max()).filter(|_| !zeroed);
     Ok(Some((times.count() as u64, bounds)))

@@ -335,14 +335,17 @@ impl<'a> Walk<'a> {
             Record::Header { profile, library } => self.scan.header = Some((profile.into_owned(), library.into_owned())),
             Record::Metadata { name, map } => self.scan.metadata.push(MetadataEntry { name: name.into_owned(), map, offset, length }),
             Record::MessageIndex { channel_id, entries } => {
-                let own = exact && self.is_due(channel_id, &entries);
-                if !exact && self.end_of_lost_indexes(self.at)?.is_some() {
+                // A later version may write more into an index; one whose length is damaged shows nothing of its chunk.
+                let shows = exact || (!entries.is_empty() && self.is_intact(&entries));
+                let own = shows && self.is_due(channel_id, &entries);
+                if !own && !exact && self.end_of_lost_indexes(self.at)?.is_some() {
                     return Ok(Step::Damaged("a damaged message index".to_owned(), None));
                 }
-                if !(own && self.is_intact(&entries)) && !self.is_boundary(end)? && self.find_next()?.is_some_and(|next| next < end) {
+                let intact = own && self.is_intact(&entries);
+                if !(intact || self.is_boundary(end)?) && self.find_next()?.is_some_and(|next| next < end) {
                     return Ok(Step::Damaged("a damaged message index".to_owned(), None));
                 }
-                self.message_index(channel_id, own, own && !self.is_intact(&entries), length);
+                self.message_index(channel_id, own, own && !intact, length);
             }
             record => self.scan.definitions.add(&record, offset),
         }
