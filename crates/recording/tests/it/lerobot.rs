@@ -311,7 +311,7 @@ fn rows_that_are_claimed_and_not_there_cost_nothing() {
     assert_eq!(read_table(&bytes), (77, "group 0 has 77 of the 1099511627776 rows that it claims".to_owned()));
     // Equal rows take no bytes.
     let bytes = table(2 << 20, |_| 7);
-    assert!(bytes.len() < 10_000, "{}", bytes.len());
+    assert!(bytes.len() < 30_000, "{}", bytes.len());
     let (rows, reason) = read_table(&bytes);
     assert!(rows == 0 && reason.ends_with("bytes cannot have so many rows"), "{rows} {reason}");
 }
