@@ -153,7 +153,7 @@ pub fn outline(source: &dyn ReadAt, extra: &Definitions) -> Result<Option<Scan>>
 
 /// Returns why an outline does not tell as much as a whole scan would; `None` if it does.
 pub(super) fn why_unusable(scan: &Scan, summary: &Summary) -> Option<String> {
-    if !(scan.clean && scan.losses.is_empty()) {
+    if !scan.clean {
         return Some(format!("it is damaged at byte {}", scan.good_end));
     }
     if let Some(index) = summary.chunks.iter().find(|index| scan.chunks.binary_search_by_key(&index.offset, |chunk| chunk.offset).is_err())
@@ -163,7 +163,7 @@ pub(super) fn why_unusable(scan: &Scan, summary: &Summary) -> Option<String> {
     let redefined = !scan.definitions.earlier().is_empty() || scan.definitions.contradicts(&summary.definitions);
     let why = if redefined {
         "it defines a channel in two ways"
-    } else if !summary.is_complete(&scan.definitions) {
+    } else if !scan.losses.is_empty() || !summary.is_complete(&scan.definitions) {
         "its summary does not list everything"
     } else if !adds_up(scan, summary) {
         "its summary counts other messages than its chunks have"

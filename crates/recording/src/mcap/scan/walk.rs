@@ -335,10 +335,9 @@ impl<'a> Walk<'a> {
             Record::Header { profile, library } => self.scan.header = Some((profile.into_owned(), library.into_owned())),
             Record::Metadata { name, map } => self.scan.metadata.push(MetadataEntry { name: name.into_owned(), map, offset, length }),
             Record::MessageIndex { channel_id, entries } => {
-                // A later version may write more into an index; one whose length is damaged shows nothing of its chunk.
-                let shows = exact || (!entries.is_empty() && self.is_intact(&entries));
-                let own = shows && self.is_due(channel_id, &entries);
-                if !own && !exact && self.end_of_lost_indexes(self.at)?.is_some() {
+                let own = self.is_due(channel_id, &entries);
+                // A later version may write more into an index, but none that has nothing else in it.
+                if !exact && entries.is_empty() && self.end_of_lost_indexes(self.at)?.is_some() {
                     return Ok(Step::Damaged("a damaged message index".to_owned(), None));
                 }
                 let intact = own && self.is_intact(&entries);
