@@ -338,7 +338,7 @@ fn a_cut_definition_is_named_and_what_is_in_front_of_it_is_read() {
         let container = ulog::open(&source).unwrap();
         let index = container.index();
         assert_eq!(index.metadata[0].1["sys_name"], "PX4");
-        assert_eq!((index.losses.len(), index.losses[0].bytes), (1, Some(cut.len() as u64 - 2)));
+        assert_eq!(index.losses.len(), 1);
         assert!(index.losses[0].reason.ends_with(&format!("at byte {}, in {expected}", front.len())), "{:?}", index.losses);
     }
     // Not even its name is there.
