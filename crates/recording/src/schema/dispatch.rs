@@ -38,7 +38,11 @@ pub fn parse_topic(topic: &Topic, library: &Library) -> Result<Tree> {
 pub fn hash(schema: &Schema, encoding: &str, library: &Library) -> Option<String> {
     let has_text = schema.data.iter().any(|byte| !byte.is_ascii_whitespace());
     let flavour = flavour(schema, encoding)?;
-    let known = if has_text { None } else { Some(library.find(&schema.name, None, flavour)?) };
+    let known = if has_text { None } else { library.find(&schema.name, None, flavour) };
+    // In ROS 1 every file has its definitions, so that an empty one is that of a message without fields.
+    if !has_text && known.is_none() && flavour == Flavour::Ros2 {
+        return None;
+    }
     let schema = known.as_deref().unwrap_or(schema);
     match flavour {
         Flavour::Ros1 => ros1::md5(schema, library).ok(),
