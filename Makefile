@@ -9,6 +9,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Where cargo builds: where CARGO_TARGET_DIR says, else in a folder beside the clone that clones share, else in the clone.
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),$(wildcard ../target/),target))
 
+# Tests that make up their input make up the same one every time; another number is another input.
+export PROPTEST_RNG_SEED ?= 1
+
 PYTHON3 ?= python3
 VENV := .venv
 PYTHON := $(VENV)/bin/python

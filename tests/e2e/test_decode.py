@@ -140,7 +140,7 @@ def test_messages_of_sqlite_bags_are_equal_to_rosbags(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROS1_BAGS)
 def test_messages_of_ros1_are_equal_to_rosbags(name: str, tmp_path: Path) -> None:
-    """Payloads and definitions of bags, in MCAP files."""
+    """Bags as they are, and their payloads and definitions in MCAP files."""
     path = data(ROS1_BAGS[name])
     for number, bag in enumerate(sorted(path.rglob("*.bag")) if path.is_dir() else [path]):
         copy = tmp_path / f"{number}.mcap"
@@ -156,6 +156,7 @@ def test_messages_of_ros1_are_equal_to_rosbags(name: str, tmp_path: Path) -> Non
                     channels[connection.id] = writer.register_channel(connection.topic, "ros1", schema)
                 writer.add_message(channels[connection.id], time_ns, raw, time_ns)
             writer.finish()
+        compare(bag, bag)
         compare(bag, copy)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,13 @@ def recordings() -> list[Path]:
     return [*files, *folders, *datasets]
 
 
+def example() -> str:
+    """Returns the README's example, for a recording at `path`."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if "tl.open(clip.path)" in block]
+    return block.replace("clip.path", "path")
+
+
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"there are no recordings at {DATA}")
 
 
@@ -53,6 +62,22 @@ def test_every_topic_of_every_recording_is_read_and_decoded(path: Path) -> None:
         first = next(iter(topic), None)
         if first is not None:
             assert first.topic == name
-            if not info["losses"] and path.name not in NOT_DECODED and not first.type.endswith("Image"):
+            if not info["losses"] and path.name not in NOT_DECODED:
                 assert first.value is not None
     assert total == info["messages"] == sum(topic["messages"] for topic in info["topics"])
+
+
+@pytest.mark.parametrize("path", recordings(), ids=lambda path: str(path.relative_to(DATA)))
+def test_the_readme_reads_every_recording(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = {"tl": tl, "path": path}
+    if path.stat().st_size == 0 or path.name in NOT_A_RECORDING:
+        with pytest.raises(tl.InvalidError, match=NOT_A_RECORDING.get(path.name, "empty")):
+            exec(example(), names)
+        return
+    with warnings.catch_warnings():
+        # What cannot be decoded is left out, and told.
+        warnings.filterwarnings("ignore", message=".*could not be decoded", category=UserWarning)
+        exec(example(), names)
+    shown = capsys.readouterr().out
+    for name, topic in tl.open(path).topics.items():
+        assert f"{name}: {len(topic)} x " in shown

@@ -3,9 +3,11 @@
 //! In come recordings, out go their messages into a tape: topics, schemas, payloads and times as they are, at the pace at which
 //! they were recorded, or faster.
 //!
-//! **Invariant:** messages go in in the order of their log times; one that cannot be recorded is counted and said.
+//! **Invariant:** messages go in in the order of their log times; one that cannot be recorded is counted and said, and what the
+//! recordings lost is a loss of the tape too.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +87,7 @@ impl Play {
         let (start_ns, end_ns) = (self.start_ns(), self.end_ns());
         let shift_ns = if self.from_now { tape.clock().utc_ns().saturating_sub(start_ns) } else { 0 };
         let began_ns = SystemClock.monotonic_ns();
+        let mut reported = 0;
         while let Some(message) = merge.next()? {
             let into_ns = message.log_time_ns.saturating_sub(start_ns);
             if stop.is_set() || !self.wait_until_due(began_ns, into_ns, stop) {
@@ -97,6 +100,7 @@ impl Play {
             };
             let channel = channels.of_topic(tape, &message.topic)?;
             append(tape, &channel, &message, times, &mut played)?;
+            reported += self.report(tape, merge.untold(), shift_ns);
             progress.show(|| {
                 let (at, all) = (time::format_duration(into_ns.max(0)), time::format_duration(end_ns.saturating_sub(start_ns)));
                 format!("played {at} of {all}, {}, {}", text::counted(played.messages, "message"), size::format(played.bytes))
@@ -104,11 +108,28 @@ impl Play {
         }
         drop(progress);
         played.took_ns = SystemClock.monotonic_ns().saturating_sub(began_ns);
+        reported += self.report(tape, merge.untold(), shift_ns);
         played.losses = merge.losses();
         tape.flush()?;
         wait_for_windows(tape, stop);
-        played.lost = tape.status().lost_messages;
+        played.lost = tape.status().lost_messages.saturating_sub(reported);
         Ok(played)
+    }
+
+    /// Tells the tape what the recordings lost, within their times; returns how many messages that are.
+    fn report(&self, tape: &Tape, losses: Vec<(&Path, Loss)>, shift_ns: i64) -> u64 {
+        let mut messages = 0u64;
+        for (path, loss) in losses.into_iter().filter(|(_, loss)| loss.is_lost()) {
+            messages = messages.saturating_add(loss.messages.unwrap_or(0));
+            let within = |time_ns: Option<i64>, else_ns: i64| Some(time_ns.unwrap_or(else_ns).saturating_add(shift_ns));
+            tape.report_loss(Loss {
+                start_ns: within(loss.start_ns, self.start_ns()),
+                end_ns: within(loss.end_ns, self.end_ns().saturating_sub(1)),
+                reason: format!("lost in {}: {}", path.file_name().unwrap_or(path.as_os_str()).display(), loss.reason),
+                ..loss
+            });
+        }
+        messages
     }
 
     /// Sleeps until a message is due; returns false if it is time to stop instead.
@@ -200,8 +221,11 @@ struct Merge {
 }
 
 struct Source {
+    path: PathBuf,
     messages: Messages,
     next: Option<Message>,
+    /// How many of its losses were told.
+    told: usize,
 }
 
 impl Merge {
@@ -209,7 +233,7 @@ impl Merge {
         let open = |recording: &Recording| {
             let mut messages = recording.messages(&TopicFilter::all(), Span::ALL)?;
             let next = messages.next().transpose()?;
-            Ok(Source { messages, next })
+            Ok(Source { path: recording.path().to_owned(), messages, next, told: 0 })
         };
         Ok(Self { sources: recordings.iter().map(open).collect::<Result<_>>()? })
     }
@@ -220,6 +244,17 @@ impl Merge {
         let Some(source) = waiting.min_by_key(time_ns) else { return Ok(None) };
         let following = source.messages.next().transpose()?;
         Ok(std::mem::replace(&mut source.next, following))
+    }
+
+    /// Returns what was found to be lost or missing since the last call, and in which recording.
+    fn untold(&mut self) -> Vec<(&Path, Loss)> {
+        let mut untold = Vec::new();
+        for source in &mut self.sources {
+            let losses = source.messages.losses();
+            untold.extend(losses.iter().skip(source.told).map(|loss| (source.path.as_path(), loss.clone())));
+            source.told = losses.len();
+        }
+        untold
     }
 
     /// Returns what is lost or missing, as far as was read.

@@ -36,6 +36,16 @@ pub(crate) fn span(start_ns: Timestamp, end_ns: Timestamp) -> String {
     format!("{} to {} ({})", moment(start_ns), moment(end_ns), time::format_duration(end_ns.saturating_sub(start_ns)))
 }
 
+/// Returns a span of which either end may be unknown, behind a comma; nothing where both are.
+pub(crate) fn bounds(start_ns: Option<Timestamp>, end_ns: Option<Timestamp>) -> String {
+    match (start_ns, end_ns) {
+        (Some(start_ns), Some(end_ns)) => format!(", {}", span(start_ns, end_ns)),
+        (Some(start_ns), None) => format!(", from {} on", moment(start_ns)),
+        (None, Some(end_ns)) => format!(", until {}", moment(end_ns)),
+        (None, None) => String::new(),
+    }
+}
+
 /// Returns what happens per second.
 pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
@@ -48,12 +58,7 @@ pub(crate) fn rate(per_second: f64) -> String {
 /// Returns a loss as a line: of what, when, how much, and why.
 pub(crate) fn loss(loss: &Loss) -> String {
     let mut line = loss.topic.clone().unwrap_or_else(|| "any topic".to_owned());
-    match (loss.start_ns, loss.end_ns) {
-        (Some(start_ns), Some(end_ns)) => line.push_str(&format!(", {}", span(start_ns, end_ns))),
-        (Some(start_ns), None) => line.push_str(&format!(", from {}", moment(start_ns))),
-        (None, Some(end_ns)) => line.push_str(&format!(", until {}", moment(end_ns))),
-        (None, None) => {}
-    }
+    line.push_str(&bounds(loss.start_ns, loss.end_ns));
     if let Some(messages) = loss.messages {
         line.push_str(&format!(", {}", counted(messages, "message")));
     }

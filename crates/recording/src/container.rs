@@ -40,6 +40,11 @@ pub trait Container: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Returns whether the lengths of blocks are bytes of the file, and those of a block hold its channels.
+    fn has_byte_ranges(&self) -> bool {
+        true
+    }
+
     /// Returns what is lost with a block that cannot be read, for the reason `why`.
     ///
     /// # Errors
@@ -50,8 +55,8 @@ pub trait Container: Send + Sync + fmt::Debug {
         let only = block.channels.as_ref().and_then(|channels| <[u16; 1]>::try_from(channels.as_slice()).ok());
         let topic = only.and_then(|[channel]| index.topics.get(&channel)).map(|topic| topic.name.clone());
         let (start_ns, end_ns) = (Some(block.start_ns), Some(block.end_ns));
-        let reason = format!("damaged block: {why}, at byte {}", block.offset);
-        Ok(vec![Loss { topic, start_ns, end_ns, messages: None, bytes: Some(block.length), reason }])
+        let reason = format!("damaged block: {why}, {} bytes at byte {}", block.length, block.offset);
+        Ok(vec![Loss { topic, start_ns, end_ns, messages: None, bytes: None, reason }])
     }
 
     /// Returns where the payload of a message of a loaded block stands; `None` where the format has no byte ranges.
@@ -74,6 +79,10 @@ pub struct Index {
     pub blocks: Vec<Block>,
     /// What cannot be read, and what the recorder said that it lost.
     pub losses: Vec<Loss>,
+    /// Those of the losses that the recorder told of: the file itself is whole there.
+    pub told_losses: Vec<Loss>,
+    /// Whether it has no end, or a damaged one.
+    pub is_open: bool,
     /// What a reader should know and what is no loss, e.g. that the index was damaged and all of the file was read.
     pub notes: Vec<String>,
     /// What else the file says of itself, by name: MCAP's metadata records, ULog's info messages and parameters.

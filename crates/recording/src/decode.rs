@@ -42,6 +42,9 @@ use crate::message::Topic;
 use crate::schema::library::Library;
 use crate::schema::{self, Tree};
 
+/// The key of a topic's metadata that says when the machine started from which its stamps count; ns UTC.
+pub const BOOT_KEY: &str = "boot_ns";
+
 /// Decodes the messages of one topic. Cheap to clone.
 #[derive(Clone)]
 pub struct Decoder {
@@ -53,6 +56,8 @@ struct Inner {
     names: Arc<Names>,
     encoding: String,
     codec: Codec,
+    /// When the machine started that counts its times from there; ns UTC.
+    boot_ns: i64,
 }
 
 /// How an encoding is read.
@@ -74,6 +79,14 @@ impl Codec {
             Self::Flatbuffer(messages) => messages.walk(payload, sink),
         }
     }
+}
+
+/// Checks that a text is the path of a field, whether or not there is such a field.
+///
+/// # Errors
+/// `Invalid` with what is wrong.
+pub fn check_path(path: &str) -> Result<()> {
+    path::check(path)
 }
 
 impl Decoder {
@@ -101,7 +114,10 @@ impl Decoder {
                 let messages = json::Json::described(topic.schema.as_deref())?;
                 (Arc::clone(messages.tree()), Codec::Json(messages))
             }
-            _ => return Self::of_tree(encoding, schema::parse_topic(topic, library)?),
+            _ => {
+                let decoder = Self::of_tree(encoding, schema::parse_topic(topic, library)?)?;
+                return Ok(decoder.with_boot(boot_ns(topic)));
+            }
         };
         Ok(Self::with_codec(encoding, tree, codec))
     }
@@ -138,7 +154,14 @@ impl Decoder {
 
     fn with_codec(encoding: &str, tree: Arc<Tree>, codec: Codec) -> Self {
         let names = Arc::new(Names::of(&tree, |name| layout::is_hidden(encoding, name)));
-        Self { inner: Arc::new(Inner { tree, names, encoding: encoding.to_owned(), codec }) }
+        Self { inner: Arc::new(Inner { tree, names, encoding: encoding.to_owned(), codec, boot_ns: 0 }) }
+    }
+
+    fn with_boot(mut self, boot_ns: i64) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.boot_ns = boot_ns;
+        }
+        self
     }
 
     /// Returns the fields that messages have.
@@ -198,6 +221,16 @@ impl Decoder {
     pub fn stamp(&self) -> Option<StampReader> {
         StampReader::new(self)
     }
+}
+
+/// Returns whether one decoder reads the messages of both topics.
+pub fn reads_both(one: &Topic, other: &Topic) -> bool {
+    one.schema == other.schema && one.encoding == other.encoding && boot_ns(one) == boot_ns(other)
+}
+
+/// Returns when the machine started whose stamps count from there; 0 where that is not said.
+fn boot_ns(topic: &Topic) -> i64 {
+    topic.metadata.get(BOOT_KEY).and_then(|boot_ns| boot_ns.parse().ok()).unwrap_or(0)
 }
 
 impl fmt::Debug for Decoder {

@@ -17,7 +17,7 @@ pub struct Loss {
     pub end_ns: Option<i64>,
     /// How many messages, if known.
     pub messages: Option<u64>,
-    /// How many bytes, if known.
+    /// How many bytes their payloads have, if known; how much of a file is damaged stands in the reason.
     pub bytes: Option<u64>,
     /// Why, in words: `queue full`, `torn chunk at byte 4096`, `disk: No space left on device`, …
     pub reason: String,
@@ -38,13 +38,13 @@ impl Loss {
 pub struct Damage {
     /// How many messages are known to be lost.
     pub messages: u64,
-    /// How many bytes are known to be lost.
+    /// How many payload bytes are known to be lost.
     pub bytes: u64,
     /// How many chunks cannot be read, or not wholly.
     pub chunks: u64,
-    /// From when, as far as that is known; ns UTC.
+    /// From when; `None` where that of one of them is unknown; ns UTC.
     pub start_ns: Option<i64>,
-    /// Until when, as far as that is known; ns UTC.
+    /// Until when; `None` where that of one of them is unknown; ns UTC.
     pub end_ns: Option<i64>,
     /// The topics that surely lost something, by name.
     pub topics: Vec<String>,
@@ -67,8 +67,8 @@ impl Damage {
             messages: lost.iter().filter_map(|loss| loss.messages).fold(0, u64::saturating_add),
             bytes: lost.iter().filter_map(|loss| loss.bytes).fold(0, u64::saturating_add),
             chunks: chunks.len() as u64,
-            start_ns: lost.iter().filter_map(|loss| loss.start_ns).min(),
-            end_ns: lost.iter().filter_map(|loss| loss.end_ns).max(),
+            start_ns: lost.iter().map(|loss| loss.start_ns).collect::<Option<Vec<_>>>().and_then(|times| times.into_iter().min()),
+            end_ns: lost.iter().map(|loss| loss.end_ns).collect::<Option<Vec<_>>>().and_then(|times| times.into_iter().max()),
             topics: topics.into_iter().cloned().collect(),
             any_topic: lost.iter().any(|loss| loss.topic.is_none()),
             exact: lost.iter().all(|loss| loss.messages.is_some()),
@@ -106,5 +106,9 @@ mod tests {
         assert_eq!((damage.topics, damage.start_ns, damage.end_ns), (vec!["/a".to_owned(), "/b".to_owned()], Some(5), Some(9)));
         let unsure = Damage::of(&[loss(None, None, chunk)]).unwrap();
         assert!(unsure.any_topic && !unsure.exact);
+        // One that nobody knows the end of has the whole go on as long.
+        let open = Loss { end_ns: None, ..loss(None, None, chunk) };
+        let damage = Damage::of(&[loss(Some("/a"), Some(3), chunk), open]).unwrap();
+        assert_eq!((damage.start_ns, damage.end_ns), (Some(5), None));
     }
 }

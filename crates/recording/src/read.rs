@@ -10,6 +10,7 @@ mod files;
 mod formats;
 mod info;
 mod latched;
+mod learn;
 mod line;
 mod merge;
 mod outline;
@@ -29,11 +30,13 @@ pub use self::merge::{Located, Messages};
 pub use self::outline::{Cost, Outline, TopicOutline};
 use self::request::Request;
 use self::unit::{Opener, Role, Unit};
+use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::import::{lerobot, rosbag2};
 use crate::loss::Loss;
 use crate::manifest::{Manifest, SIZE_LIMIT};
 use crate::message::{Message, Topic};
+use crate::schema::library::Library;
 use crate::source::ReadAt;
 use crate::time::{Span, Timestamp};
 use crate::topic::TopicFilter;
@@ -138,7 +141,7 @@ fn gather_folder(path: &Path, opener: &mut Opener) -> Result<Opened> {
     for file in files {
         match opener.open(&file, Role::default()) {
             Ok(unit) => units.push(unit),
-            Err(error) => opener.lose_file(&file, &error),
+            Err(error) => opener.lose_file(&error),
         }
     }
     opener.bag = None;
@@ -163,7 +166,7 @@ fn gather_tape(path: &Path, opener: &mut Opener) -> Result<Opened> {
             // The recorder may have evicted it since the folder was listed.
             Err(error) if error.kind() == crate::Kind::NotFound => {}
             Err(error) if error.kind() == crate::Kind::Invalid && error.message().contains("update tapeloop") => return Err(error),
-            Err(error) => opener.lose_file(&file, &error),
+            Err(error) => opener.lose_file(&error),
         }
     }
     Ok(Opened { format: "tape", units, manifest: None })
@@ -206,6 +209,12 @@ impl Recording {
         &self.inner.topics
     }
 
+    /// Returns the topics that it is about: of a manifest's recording those that were asked for, else all that are defined.
+    pub(crate) fn wanted_topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        let asked = self.manifest().map(|manifest| TopicFilter::parse(&manifest.asked.topics).unwrap_or_default());
+        self.topics().iter().filter(move |topic| asked.as_ref().is_none_or(|asked| asked.matches(&topic.name)))
+    }
+
     /// Returns the manifest, where it was opened by one.
     pub fn manifest(&self) -> Option<&Manifest> {
         self.inner.manifest.as_ref()
@@ -219,6 +228,26 @@ impl Recording {
     /// Returns what a reader should know and what is no loss, e.g. that a file was not closed.
     pub fn notes(&self) -> &[String] {
         &self.inner.notes
+    }
+
+    /// Returns whether one of its files has no end, or a damaged one: it was not closed.
+    ///
+    /// # Errors
+    /// Those of opening files again that were forgotten.
+    pub fn is_open(&self) -> Result<bool> {
+        self.inner.units.iter().try_fold(false, |open, unit| Ok(open || unit.content()?.index().is_open))
+    }
+
+    /// Returns the losses that the recorders of its files told of: there the files are whole.
+    ///
+    /// # Errors
+    /// Those of opening files again that were forgotten.
+    pub fn told_losses(&self) -> Result<Vec<Loss>> {
+        let mut told = Vec::new();
+        for unit in &self.inner.units {
+            told.extend(unit.content()?.index().told_losses.iter().cloned());
+        }
+        Ok(told)
     }
 
     /// Returns what its files and folders say of themselves, by name: MCAP's metadata records, `rosbag2`, `lerobot`, …
@@ -261,6 +290,15 @@ impl Recording {
     /// What reading answers.
     pub fn latched(&self, filter: &TopicFilter, at_ns: Timestamp) -> Result<Vec<Message>> {
         latched::as_of(self, filter, at_ns)
+    }
+
+    /// Returns a decoder of a topic's messages. Definitions that the topic does not bring are looked for in `library`. Of JSON that no
+    /// schema describes, the fields are those of its first messages.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`], and what reading answers.
+    pub fn decoder(&self, topic: &Topic, library: &Library) -> Result<Decoder> {
+        learn::decoder(self, topic, library)
     }
 
     /// Returns what the files say of themselves, without reading messages: of a closed MCAP file that takes its summary.

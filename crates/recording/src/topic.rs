@@ -57,6 +57,17 @@ impl TopicFilter {
         Ok(filter)
     }
 
+    /// Returns a filter that takes at least the topic of this name: all topics where the name looks like a pattern.
+    pub fn at_least(name: &str) -> Self {
+        let filter = Self::parse(&[name]).unwrap_or_default();
+        if filter.matches(name) { filter } else { Self::all() }
+    }
+
+    /// Returns the names that it asks for by name, without any wildcard.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.includes.iter().map(String::as_str).filter(|glob| !glob.contains(['*', '?']))
+    }
+
     /// Returns whether the filter takes `topic`.
     pub fn matches(&self, topic: &str) -> bool {
         let any = |globs: &[String]| globs.iter().any(|glob| glob_matches(glob.as_bytes(), topic.as_bytes()));
@@ -129,6 +140,10 @@ mod tests {
         check(&["imu"], "/imu", false);
         check(&["**a**b**c**d**e**f"], &"abcde".repeat(200), false);
         assert!(TopicFilter::parse(&["!"]).is_err());
+        let filter = TopicFilter::parse(&["/imu", "/cam*", "!/x"]).unwrap();
+        assert_eq!(filter.names().collect::<Vec<_>>(), ["/imu"]);
+        assert!(TopicFilter::at_least("/imu").matches("/imu") && !TopicFilter::at_least("/imu").matches("/odom"));
+        assert!(TopicFilter::at_least("!odd").matches("!odd"));
     }
 
     #[test]

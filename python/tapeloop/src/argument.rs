@@ -5,6 +5,7 @@
 //! **Invariant:** a time never passes through a float, which cannot hold nanoseconds.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use pyo3::intern;
@@ -99,21 +100,49 @@ pub(crate) fn duration_ns(value: &Bound<'_, PyAny>) -> Result<i64> {
 
 /// Returns topic patterns: one, or any number of them; none means all.
 pub(crate) fn patterns(value: Option<&Bound<'_, PyAny>>) -> Result<Vec<String>> {
+    let patterns = texts(value, "topic")?;
+    if value.is_some() && patterns.is_empty() {
+        return Err(Failure::invalid("an empty list of topics selects nothing; leave it out for all topics"));
+    }
+    Ok(patterns)
+}
+
+/// Returns the names of columns: one, or any number of them; none means all.
+pub(crate) fn columns(value: Option<&Bound<'_, PyAny>>) -> Result<Vec<String>> {
+    texts(value, "column")
+}
+
+/// Returns the name of a column.
+pub(crate) fn column(value: &Bound<'_, PyAny>) -> Result<String> {
+    let text = value.cast::<PyString>();
+    let text = text.map_err(|_| Failure::invalid(format!("a column is text, like 'pose.x', not {value}; to_pandas takes several")))?;
+    Ok(text.to_string_lossy().into_owned())
+}
+
+/// Returns the path of a file or a folder.
+pub(crate) fn path(value: &Bound<'_, PyAny>) -> Result<PathBuf> {
+    let refused = |_| Failure::wrong_type(format!("a path is text or a pathlib.Path, not {}", repr(value)));
+    value.extract().map_err(refused)
+}
+
+fn repr(value: &Bound<'_, PyAny>) -> String {
+    value.repr().map_or_else(|_| "this".to_owned(), |text| text.to_string())
+}
+
+/// Returns one text, or a list of them.
+fn texts(value: Option<&Bound<'_, PyAny>>, noun: &str) -> Result<Vec<String>> {
     let Some(value) = value else { return Ok(Vec::new()) };
     if let Ok(text) = value.cast::<PyString>() {
         return Ok(vec![text.to_string_lossy().into_owned()]);
     }
-    let mut patterns = Vec::new();
-    let items = value.try_iter().map_err(|_| Failure::invalid(format!("topics are text or a list of texts, not {value}")))?;
+    let mut texts = Vec::new();
+    let items = value.try_iter().map_err(|_| Failure::invalid(format!("{noun}s are text or a list of texts, not {}", repr(value))))?;
     for item in items {
         let item = item?;
-        let text = item.cast::<PyString>().map_err(|_| Failure::invalid(format!("a topic is text, not {item}")))?;
-        patterns.push(text.to_string_lossy().into_owned());
+        let text = item.cast::<PyString>().map_err(|_| Failure::invalid(format!("a {noun} is text, not {}", repr(&item))))?;
+        texts.push(text.to_string_lossy().into_owned());
     }
-    if patterns.is_empty() {
-        return Err(Failure::invalid("an empty list of topics selects nothing; leave it out for all topics"));
-    }
-    Ok(patterns)
+    Ok(texts)
 }
 
 /// Returns a filter of topics.

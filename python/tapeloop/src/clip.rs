@@ -19,9 +19,11 @@ use serde_json::json;
 
 use crate::argument::{duration_ns, from_json, time_ns};
 use crate::error::{Failure, Result};
+use crate::frames::Frames;
 use crate::reading::{Messages, Recording, TopicView};
 use crate::recorder::path;
 use crate::session::{SIGNAL_INTERVAL, Session};
+use crate::table::Table;
 
 /// A kept span of the tape.
 #[pyclass(frozen, weakref, module = "tapeloop")]
@@ -199,6 +201,48 @@ impl Clip {
         self.open(py)?.read(py, topics, start, end, raw)
     }
 
+    /// Iterates over the pictures of cameras, as numpy arrays.
+    #[pyo3(signature = (topics=None, *, start=None, end=None, format="rgb"))]
+    fn frames(
+        &self,
+        py: Python<'_>,
+        topics: Option<&Bound<'_, PyAny>>,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+        format: &str,
+    ) -> Result<Frames> {
+        self.open(py)?.frames(py, topics, start, end, format)
+    }
+
+    /// Puts fields of many topics onto one grid of time.
+    #[pyo3(signature = (*, hz, topics=None, columns=None, time="log_time", method="previous", max_age=None, start=None, end=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn align(
+        &self,
+        py: Python<'_>,
+        hz: f64,
+        topics: Option<&Bound<'_, PyAny>>,
+        columns: Option<&Bound<'_, PyAny>>,
+        time: &str,
+        method: &str,
+        max_age: Option<&Bound<'_, PyAny>>,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+    ) -> Result<Table> {
+        self.open(py)?.align(py, hz, topics, columns, time, method, max_age, start, end)
+    }
+
+    /// Counts and checks every message.
+    fn info<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        self.open(py)?.info(py)
+    }
+
+    /// What is missing: lost when it was recorded, or damaged since.
+    #[getter]
+    fn losses<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        self.open(py)?.losses(py)
+    }
+
     /// Writes a standalone MCAP file.
     #[pyo3(signature = (path, *, topics=None, start=None, end=None, compression="zstd"))]
     fn export<'py>(
@@ -211,6 +255,14 @@ impl Clip {
         compression: &str,
     ) -> Result<Bound<'py, PyAny>> {
         self.open(py)?.write(py, path, topics, start, end, compression)
+    }
+
+    fn __contains__(&self, py: Python<'_>, topic: &str) -> Result<bool> {
+        Ok(self.open(py)?.__contains__(topic))
+    }
+
+    fn __iter__(&self, py: Python<'_>) -> Result<Messages> {
+        self.messages(py, None, None, None, false)
     }
 
     fn __getitem__(&self, py: Python<'_>, topic: &str) -> Result<TopicView> {

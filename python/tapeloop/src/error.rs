@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** no other file chooses an exception's class.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -27,6 +28,20 @@ impl Failure {
     /// Returns a failure because the request must be changed.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::Ours(Error::invalid(message))
+    }
+
+    /// Returns a failure because an argument is of a kind that is never taken.
+    pub(crate) fn wrong_type(message: String) -> Self {
+        Self::Python(PyTypeError::new_err(message))
+    }
+
+    /// Returns whether it is one of `tapeloop.errors`, and no exception of somebody else's.
+    pub(crate) fn is_ours(&self, py: Python<'_>) -> bool {
+        static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        match self {
+            Self::Ours(_) => true,
+            Self::Python(error) => ERROR.import(py, MODULE, "Error").is_ok_and(|class| error.is_instance(py, class)),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use self::video::Video;
 use crate::argument::from_json;
 use crate::error::{Failure, Result};
 use crate::memory::{Memory, kind};
-use crate::reading::{at, plan::decoder};
+use crate::reading::{about, at, plan::decoder};
 
 /// How far before the start of a span video is unpacked, to find a key frame.
 const KEY_FRAME_NS: i64 = 10_000_000_000;
@@ -36,6 +36,8 @@ const LOSSES_LIMIT: usize = 100;
 pub(crate) struct Frames {
     /// Taken out while pictures are read, so that no lock is held meanwhile.
     state: Mutex<Option<State>>,
+    /// Of what, for people.
+    about: String,
 }
 
 struct State {
@@ -92,16 +94,18 @@ impl Frames {
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
-        if cameras.is_empty() {
-            let message = "no topic with pictures here: those have 'data' and either 'width', 'height' and 'encoding', or 'format'";
-            return Err(refused.unwrap_or_else(|| Failure::Ours(Error::not_found(message))));
+        // Who asks for all pictures gets all that there are, even if that is none.
+        let is_asked = only.is_some() || !filter.patterns().is_empty();
+        if cameras.is_empty() && is_asked {
+            return Err(refused.unwrap_or_else(|| no_pictures(recording, filter, only)));
         }
         let video = cameras.iter().any(|camera| camera.pictures.may_be_video());
         let from_ns = if video { span.start_ns.saturating_sub(KEY_FRAME_NS) } else { span.start_ns };
+        let about = format!("{} as {format}", about(recording, filter, only));
         let source = py.detach(|| recording.messages(filter, Span::new(from_ns, span.end_ns)))?;
         let (known, ready) = Default::default();
         let state = State { source, form, start_ns: span.start_ns, cameras, known, ready, losses: Vec::new(), ended: false };
-        Ok(Self { state: Mutex::new(Some(state)) })
+        Ok(Self { state: Mutex::new(Some(state)), about })
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
@@ -239,8 +243,20 @@ impl Frames {
     }
 
     fn __repr__(&self) -> String {
-        "<tapeloop.Frames>".to_owned()
+        format!("<tapeloop.Frames of {}>", self.about)
     }
+}
+
+/// Says that what is asked for has no pictures, and what has.
+fn no_pictures(recording: &read::Recording, filter: &TopicFilter, only: Option<&str>) -> Failure {
+    let asked = only.map_or_else(|| filter.patterns().join(", "), str::to_owned);
+    let has_pictures = |topic: &Arc<recording::Topic>| decoder(topic).is_ok_and(|decoder| Pictures::new(&decoder).is_some());
+    let mut cameras: Vec<&str> = recording.topics().iter().filter(|topic| has_pictures(topic)).map(|topic| topic.name.as_str()).collect();
+    cameras.dedup();
+    let there = if cameras.is_empty() { "none here has".to_owned() } else { format!("{} have", cameras.join(", ")) };
+    Failure::Ours(Error::not_found(format!(
+        "no topic with pictures matches {asked}; {there}: those with 'data' and either 'width', 'height' and 'encoding', or 'format'"
+    )))
 }
 
 /// Returns pixels as a numpy array of two dimensions, or of three where there are several numbers per pixel.
@@ -258,7 +274,7 @@ pub(crate) fn picture_value<'py>(py: Python<'py>, pictures: &Pictures, message: 
     let picture = pictures.read(&message.data).map_err(failed)?;
     match py.detach(|| picture.pixels(Form::Native)) {
         Ok(Some(pixels)) => array(py, pixels),
-        Ok(None) => Ok(PyBytes::new(py, &picture.data).into_any()),
+        Ok(None) => Err(failed(Error::invalid("a packet of video is no picture by itself: frames() unpacks them"))),
         Err(error) if error.kind() == Kind::Invalid && matches!(picture.stored, Stored::File(_)) => {
             file(py, picture.encoding(), &picture.data, Form::Native)
         }

@@ -22,19 +22,19 @@ use recording::mcap::chunk::Compression;
 use recording::read::{self, ExportOptions, Info};
 use recording::{Error, Span, TopicFilter, time};
 
-pub(crate) use self::messages::{Message, Messages, at};
+pub(crate) use self::messages::{Message, Messages, about, at};
 pub(crate) use self::view::TopicView;
-use crate::argument::{filter, from_json, span};
+use crate::argument::{self, filter, from_json, span};
 use crate::error::{Failure, Result};
 use crate::frames::Frames;
 use crate::recorder::path;
-use crate::table::Table;
+use crate::table::{Table, warn};
 
 /// Opens a recording: an MCAP file, a folder of a ROS 2 bag, a clip's manifest or a tape's folder.
 #[pyfunction]
 #[pyo3(signature = (path))]
-pub(crate) fn open(py: Python<'_>, path: PathBuf) -> Result<Recording> {
-    Recording::open(py, path)
+pub(crate) fn open(py: Python<'_>, path: &Bound<'_, PyAny>) -> Result<Recording> {
+    Recording::open(py, argument::path(path)?)
 }
 
 /// Something recorded, opened for reading.
@@ -58,21 +58,24 @@ impl Recording {
         end: Option<&Bound<'_, PyAny>>,
         raw: bool,
     ) -> Result<Messages> {
-        Messages::new(py, &self.inner, &filter(topics)?, span(start, end)?, raw, None)
+        let filter = self.known(topics)?;
+        Messages::new(py, &self.inner, &filter, span(start, end)?, raw, None)
     }
 
     pub(crate) fn view(&self, topic: &str) -> Result<TopicView> {
         let all = self.own_topics();
         let topics: Vec<_> = all.iter().filter(|known| known.name == topic).cloned().collect();
         if topics.is_empty() {
-            let mut names: Vec<&str> = all.iter().map(|topic| topic.name.as_str()).collect();
-            names.dedup();
-            const SHOWN: usize = 8;
-            let more = if names.len() > SHOWN { ", …" } else { "" };
-            names.truncate(SHOWN);
-            return Err(Failure::Ours(Error::not_found(format!("no topic '{topic}' here; there are {}{more}", names.join(", ")))));
+            return Err(unknown(topic, &all));
         }
         Ok(TopicView::new(self.inner.clone(), self.info.lock().clone(), topics))
+    }
+
+    /// Returns a filter of topics, of which those that are asked for by name are there.
+    fn known(&self, topics: Option<&Bound<'_, PyAny>>) -> Result<TopicFilter> {
+        let (filter, all) = (filter(topics)?, self.own_topics());
+        let missing = filter.names().find(|name| all.iter().all(|topic| topic.name != *name)).map(|name| unknown(name, &all));
+        missing.map_or(Ok(filter), Err)
     }
 
     /// Returns the topics it has: of a recording on a tape those that it keeps, not what else its segments hold.
@@ -142,12 +145,12 @@ impl Recording {
 
     /// What is missing: lost when it was recorded, or damaged since.
     #[getter]
-    fn losses<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+    pub(crate) fn losses<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         from_json(py, &self.counted(py)?.losses)
     }
 
     /// Counts and checks every message.
-    fn info<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+    pub(crate) fn info<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         let info = self.counted(py)?;
         from_json(py, &*info)
     }
@@ -167,7 +170,7 @@ impl Recording {
 
     /// Iterates over the pictures of cameras, as numpy arrays.
     #[pyo3(signature = (topics=None, *, start=None, end=None, format="rgb"))]
-    fn frames(
+    pub(crate) fn frames(
         &self,
         py: Python<'_>,
         topics: Option<&Bound<'_, PyAny>>,
@@ -178,15 +181,15 @@ impl Recording {
         // A name is meant as it is, even where it looks like a pattern.
         let name = topics.and_then(|topics| topics.extract::<String>().ok()).filter(|name| self.__contains__(name));
         match &name {
-            Some(name) => Frames::new(py, &self.inner, &rows::filter(name), span(start, end)?, Some(name), format),
-            None => Frames::new(py, &self.inner, &filter(topics)?, span(start, end)?, None, format),
+            Some(name) => Frames::new(py, &self.inner, &TopicFilter::at_least(name), span(start, end)?, Some(name), format),
+            None => Frames::new(py, &self.inner, &self.known(topics)?, span(start, end)?, None, format),
         }
     }
 
     /// Puts fields of many topics onto one grid of time.
     #[pyo3(signature = (*, hz, topics=None, columns=None, time="log_time", method="previous", max_age=None, start=None, end=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
-    fn align(
+    pub(crate) fn align(
         &self,
         py: Python<'_>,
         hz: f64,
@@ -200,7 +203,11 @@ impl Recording {
     ) -> Result<Table> {
         let wanted = align::Wanted::parse(topics, columns, &self.own_topics())?;
         let options = align::Options::parse(hz, time, method, max_age, span(start, end)?)?;
-        Ok(Table::of_batch(py.detach(|| align::align(&self.inner, wanted, &options))?))
+        let aligned = py.detach(|| align::align(&self.inner, wanted, &options))?;
+        for (topic, losses) in &aligned.losses {
+            warn(py, topic, losses)?;
+        }
+        Ok(Table::of_batch(aligned.batch, aligned.losses.into_iter().flat_map(|(_, losses)| losses.all).collect()))
     }
 
     /// Writes a standalone MCAP file.
@@ -221,7 +228,7 @@ impl Recording {
         self.view(topic)
     }
 
-    fn __contains__(&self, topic: &str) -> bool {
+    pub(crate) fn __contains__(&self, topic: &str) -> bool {
         self.own_topics().iter().any(|known| known.name == topic)
     }
 
@@ -245,6 +252,17 @@ impl Recording {
     fn _repr_html_(&self) -> String {
         html::recording(&self.__repr__(), &self.own_topics(), self.info.lock().as_deref(), &self.inner.outline())
     }
+}
+
+/// Says that there is no such topic, and which there are.
+fn unknown(name: &str, all: &[Arc<recording::Topic>]) -> Failure {
+    const SHOWN: usize = 8;
+    let mut names: Vec<&str> = all.iter().map(|topic| topic.name.as_str()).collect();
+    names.dedup();
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    names.truncate(SHOWN);
+    let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Failure::Ours(Error::not_found(format!("no topic '{name}' here; there are {there}{more}")))
 }
 
 fn parse_compression(text: &str) -> Result<Compression> {

@@ -7,21 +7,24 @@
 pub(crate) mod column;
 pub(crate) mod object;
 
+use std::ffi::CString;
 use std::sync::Arc;
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use arrow_schema::ffi::FFI_ArrowSchema;
 use arrow_schema::{ArrowError, Field, SchemaRef};
+use pyo3::exceptions::PyUserWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
-use recording::{Error, Kind};
+use recording::{Error, Kind, Loss};
 
 use self::column::Column;
+use crate::argument;
 use crate::error::{Failure, Result};
 use crate::memory::pandas;
-use crate::reading::rows::Rows;
+use crate::reading::rows::{Losses, Rows};
 
 /// Columns with times.
 #[pyclass(frozen, weakref, module = "tapeloop")]
@@ -33,7 +36,8 @@ pub(crate) struct Table {
 enum Source {
     /// Of a topic: read when they are asked for.
     Topic(Arc<Rows>),
-    Ready(Vec<RecordBatch>),
+    /// And what is missing in it.
+    Ready(Vec<RecordBatch>, Vec<Loss>),
 }
 
 impl Table {
@@ -42,19 +46,19 @@ impl Table {
         Self { schema: rows.schema(), source: Source::Topic(Arc::new(rows)) }
     }
 
-    /// Returns a table of a batch.
-    pub(crate) fn of_batch(batch: RecordBatch) -> Self {
-        Self { schema: batch.schema(), source: Source::Ready(vec![batch]) }
+    /// Returns a table of a batch, and what is missing in it.
+    pub(crate) fn of_batch(batch: RecordBatch, losses: Vec<Loss>) -> Self {
+        Self { schema: batch.schema(), source: Source::Ready(vec![batch], losses) }
     }
 
     fn reader(&self) -> Result<Box<dyn RecordBatchReader + Send>> {
         Ok(match &self.source {
             Source::Topic(rows) => Box::new(rows.read()?),
-            Source::Ready(batches) => Box::new(RecordBatchIterator::new(batches.clone().into_iter().map(Ok), self.schema.clone())),
+            Source::Ready(batches, _) => Box::new(RecordBatchIterator::new(batches.clone().into_iter().map(Ok), self.schema.clone())),
         })
     }
 
-    /// Reads everything; there is at least one batch.
+    /// Reads everything, and warns of what cannot be decoded; there is at least one batch.
     fn batches(&self, py: Python<'_>) -> Result<Vec<RecordBatch>> {
         let mut reader = py.detach(|| self.reader())?;
         let mut batches = Vec::new();
@@ -65,6 +69,9 @@ impl Table {
                 Some(Err(error)) => return Err(failure(error)),
                 None => break,
             }
+        }
+        if let Source::Topic(rows) = &self.source {
+            warn(py, rows.name(), &rows.losses())?;
         }
         if batches.is_empty() {
             batches.push(RecordBatch::new_empty(self.schema.clone()));
@@ -87,7 +94,9 @@ impl Table {
                 columns.set_item(&column.name, column.pandas(py)?)?;
             }
         }
-        Ok(pandas.call_method1(intern!(py, "DataFrame"), (columns,))?)
+        let frame = pandas.call_method1(intern!(py, "DataFrame"), (columns,))?;
+        frame.getattr(intern!(py, "attrs"))?.set_item("losses", self.losses(py)?)?;
+        Ok(frame)
     }
 
     /// Returns one column as a numpy array.
@@ -145,16 +154,16 @@ impl Table {
 
     /// Returns one column as a numpy array.
     #[pyo3(name = "to_numpy", signature = (column))]
-    fn py_numpy<'py>(&self, py: Python<'py>, column: &str) -> Result<Bound<'py, PyAny>> {
-        self.numpy(py, column)
+    fn py_numpy<'py>(&self, py: Python<'py>, column: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
+        self.numpy(py, &argument::column(column)?)
     }
 
-    /// What could not be decoded when its rows were last read.
+    /// What could not be read or decoded when its rows were last read; complete when all of them were.
     #[getter]
     fn losses<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         match &self.source {
-            Source::Topic(rows) => crate::argument::from_json(py, &rows.losses()),
-            Source::Ready(_) => crate::argument::from_json(py, &Vec::<recording::Loss>::new()),
+            Source::Topic(rows) => argument::from_json(py, &rows.losses().all),
+            Source::Ready(_, losses) => argument::from_json(py, losses),
         }
     }
 
@@ -165,6 +174,17 @@ impl Table {
         let more = if fields.len() > SHOWN { format!(", … {} more", fields.len() - SHOWN) } else { String::new() };
         format!("<tapeloop.Table: {}{more}>", shown.join(", "))
     }
+}
+
+/// Warns of the messages of a topic that cannot be decoded.
+pub(crate) fn warn(py: Python<'_>, topic: &str, losses: &Losses) -> Result<()> {
+    if losses.undecoded == 0 {
+        return Ok(());
+    }
+    let messages = if losses.undecoded == 1 { "message" } else { "messages" };
+    let text = format!("{} {messages} on '{topic}' could not be decoded and are left out: {}", losses.undecoded, losses.reason);
+    let text = CString::new(text.replace('\0', " ")).unwrap_or_default();
+    Ok(PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 1)?)
 }
 
 fn describe(field: &Field) -> String {

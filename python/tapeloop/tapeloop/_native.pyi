@@ -400,7 +400,36 @@ class Clip:
         compression: str = "zstd",
     ) -> _Json:
         """Writes a standalone MCAP file: see :meth:`Recording.export`."""
+    def frames(
+        self,
+        topics: _Topics | None = None,
+        *,
+        start: _Time | None = None,
+        end: _Time | None = None,
+        format: _Form = "rgb",
+    ) -> Frames:
+        """Iterates over the pictures of cameras as numpy arrays: see :meth:`Recording.frames`."""
+    def align(
+        self,
+        *,
+        hz: float,
+        topics: _Topics | None = None,
+        columns: Iterable[str] | dict[str, list[str] | None] | None = None,
+        time: Literal["log_time", "header.stamp"] = "log_time",
+        method: Literal["previous", "nearest", "linear"] = "previous",
+        max_age: _Duration | None = None,
+        start: _Time | None = None,
+        end: _Time | None = None,
+    ) -> Table:
+        """Puts fields of many topics onto one regular grid of time: see :meth:`Recording.align`."""
+    def info(self) -> _Json:
+        """Returns counts of messages and bytes per topic, the span and the losses. Reads all of it."""
+    @property
+    def losses(self) -> list[_Json]:
+        """What is missing, of which topic, when and why. Reads all of it."""
     def __getitem__(self, topic: str, /) -> TopicView: ...
+    def __contains__(self, topic: str, /) -> bool: ...
+    def __iter__(self) -> Messages[Message]: ...
 
 @final
 class Keep:
@@ -470,6 +499,9 @@ class Recording:
             start: The first log time.
             end: The log time behind the last.
             raw: Whether to get plain tuples (topic, log time, publish time, payload) instead, which is faster.
+
+        Raises:
+            NotFoundError: A topic that is asked for by name is not there. A pattern may match nothing.
         """
     def export(
         self,
@@ -516,7 +548,7 @@ class Recording:
                 ``32FC1``, and all but 8 bits of the ``…C…`` encodings) has no colour: it comes as it is in any format.
 
         Raises:
-            NotFoundError: There is no topic with pictures among them.
+            NotFoundError: Topics are given, and none of them has pictures; the message names those that have.
             InvalidError: An encoding is not known, or the package that unpacks it is not installed.
         """
     def align(
@@ -553,6 +585,9 @@ class Recording:
 
         Raises:
             NotFoundError: There is no such topic or field; the message names the nearest.
+
+        Warns:
+            UserWarning: Messages cannot be decoded: how many, and why. They are left out, and in ``losses``.
         """
     def __getitem__(self, topic: str, /) -> TopicView: ...
     def __contains__(self, topic: str, /) -> bool: ...
@@ -603,12 +638,14 @@ class TopicView:
     def fields(self) -> dict[str, str]:
         """The fields of its messages (``angular_velocity.x``) and their types, in the order of the definition.
 
+        Of JSON that no schema describes they are those of its first messages.
+
         Raises:
             InvalidError: Its type is not known; the message says what is missing.
         """
     def to_arrow(
         self,
-        columns: list[str] | None = None,
+        columns: str | Iterable[str] | None = None,
         *,
         start: _Time | None = None,
         end: _Time | None = None,
@@ -624,13 +661,16 @@ class TopicView:
             start: The first log time.
             end: The log time behind the last.
 
+        Returns:
+            A table. What could not be decoded is in its ``losses``, complete once all rows were read.
+
         Raises:
             NotFoundError: There is no such field; the message names the nearest.
             InvalidError: Its type is not known; the message says what is missing.
         """
     def to_pandas(
         self,
-        columns: list[str] | None = None,
+        columns: str | Iterable[str] | None = None,
         *,
         start: _Time | None = None,
         end: _Time | None = None,
@@ -638,12 +678,16 @@ class TopicView:
         """Returns its messages as a pandas ``DataFrame``.
 
         The columns ``_time``, ``_publish_time`` and ``_stamp`` (UTC) come first, then every field, structs as their
-        parts (``angular_velocity.x``). Lists of numbers are numpy arrays, other lists are lists.
+        parts (``angular_velocity.x``). Lists of numbers are numpy arrays, other lists are lists. What could not be read
+        or decoded is in ``frame.attrs["losses"]``.
 
         Args:
             columns: As in :meth:`to_arrow`.
             start: The first log time.
             end: The log time behind the last.
+
+        Warns:
+            UserWarning: Messages cannot be decoded: how many, and why. They are left out.
         """
     def to_numpy(self, column: str, *, start: _Time | None = None, end: _Time | None = None) -> _Array:
         """Returns one field of its messages as a numpy array, without copying it where that is possible.
@@ -659,6 +703,9 @@ class TopicView:
         Raises:
             NotFoundError: There is no such field; the message names the nearest.
             InvalidError: It has parts; the message names them.
+
+        Warns:
+            UserWarning: Messages cannot be decoded: how many, and why. They are left out.
         """
     def frames(self, *, start: _Time | None = None, end: _Time | None = None, format: _Form = "rgb") -> Frames:
         """Iterates over its pictures as numpy arrays: see :meth:`Recording.frames`."""
@@ -684,7 +731,7 @@ class Table:
         """The names of its columns."""
     @property
     def losses(self) -> list[_Json]:
-        """What could not be read or decoded when its rows were last taken."""
+        """What could not be read or decoded when its rows were last taken; complete once all of them were."""
     def to_pandas(self) -> pd.DataFrame:
         """Returns a pandas ``DataFrame``: see :meth:`TopicView.to_pandas`."""
     def to_numpy(self, column: str) -> _Array:
@@ -773,11 +820,21 @@ class Message:
         """The payload, decoded when this is first read: a dict, whose keys are in the order of the definition.
 
         Numbers with names are numbers, lists of unsigned bytes are ``bytes``, and what a message lacks is ``None``. The
-        images of ``sensor_msgs`` and the ``std_msgs/msg/…MultiArray`` that this package writes are numpy arrays, JSON
-        is what it says, and the encoding ``x-bytes`` is bytes.
+        images of ``sensor_msgs`` and the ``std_msgs/msg/…MultiArray`` that this package writes are numpy arrays where
+        they can be unpacked, and else dicts. JSON is what it says, and the encoding ``x-bytes`` is bytes.
 
         Raises:
-            InvalidError: Its type is not known (the message says what is missing), or numpy or Pillow would be needed.
+            InvalidError: Its type is not known (the message says what is missing), or numpy would be needed.
+            CorruptError: It is not what its encoding says.
+        """
+    @property
+    def fields(self) -> Any:
+        """The payload as a dict, also of images and arrays: their header, their encoding, their bytes.
+
+        What has no fields is what its :attr:`value` is.
+
+        Raises:
+            InvalidError: Its type is not known; the message says what is missing.
             CorruptError: It is not what its encoding says.
         """
 

@@ -132,6 +132,7 @@ def test_wrong_requests_are_refused(drive: tl.Recording) -> None:
         (tl.InvalidError, "leave topics out", {"hz": 1, "topics": "/imu", "columns": COLUMNS}),
         (tl.InvalidError, "no stamp", {"hz": 1, "topics": "/text", "time": "header.stamp"}),
         (tl.NotFoundError, "begins with no topic", {"hz": 1, "columns": ["/nope.x"]}),
+        (tl.NotFoundError, "'/imu' is a topic, and names no field of it", {"hz": 1, "columns": ["/imu"]}),
         (tl.NotFoundError, "no topic '/nope'", {"hz": 1, "columns": {"/nope": None}}),
         (tl.NotFoundError, "no topic matches /nope", {"hz": 1, "topics": "/nope"}),
         (tl.NotFoundError, "angular_velocity", {"hz": 1, "columns": ["/imu.angular_velocty"]}),
@@ -139,3 +140,9 @@ def test_wrong_requests_are_refused(drive: tl.Recording) -> None:
     for kind, message, options in wrong:
         with pytest.raises(kind, match=message):
             drive.align(**options)
+
+
+def test_a_recording_without_signals_has_an_empty_grid(tmp_path: Path) -> None:
+    with File(tmp_path / "a.mcap") as file:
+        file.raw("/a", b"x", 1, encoding="odd", schema=("T", "", b""))
+    assert tl.open(tmp_path / "a.mcap").align(hz=1).columns == ["_time"]

@@ -168,6 +168,16 @@ def test_an_array_is_a_multi_array(rec: tl.Recorder, recorded: Recorded, array: 
     assert b"MSG: std_msgs/MultiArrayDimension" in other.schema_data
 
 
+def test_a_multi_array_whose_dimensions_do_not_fit_is_a_dict(rec: tl.Recorder) -> None:
+    schema = tl.Schema("std_msgs/msg/Float64MultiArray", "ros2msg", "")
+    layout = struct.pack("<II5s3xIII", 1, 5, b"dim0\0", 7, 7, 0)
+    rec.log("/array", b"\0\1\0\0" + layout + struct.pack("<Idd", 2, 1.5, 2.5), schema=schema, encoding="cdr")
+    (message,) = rec.save(before="1 h")["/array"]
+    assert message.value["data"] == [1.5, 2.5]
+    assert message.value["layout"]["dim"] == [{"label": "dim0", "size": 7, "stride": 7}]
+    assert message.value == message.fields
+
+
 def test_a_multi_array_is_aligned_as_ros_aligns_it(rec: tl.Recorder) -> None:
     rec.log("/array", np.array([1.5, 2.5]))
     (message,) = rec.save(before="1 h")["/array"]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tapeloop as tl
@@ -200,3 +201,14 @@ def test_waiting_does_not_stop_other_threads(rec: tl.Recorder) -> None:
         counted += 1
     waiter.join()
     assert counted > 1000
+
+
+def test_a_clip_is_read_like_a_recording(rec: tl.Recorder) -> None:
+    for index in range(5):
+        rec.log("/x", {"v": index}, log_time=1_000_000_000 * (index + 1))
+        rec.log("/camera", np.full((4, 6, 3), index, np.uint8), log_time=1_000_000_000 * (index + 1))
+    clip = rec.save(start=0, end="now")
+    assert [frame.pixels.max() for frame in clip.frames("/camera")] == [0, 1, 2, 3, 4]
+    assert clip.align(hz=1, columns=["/x.v"]).to_numpy("/x.v").tolist() == [0, 1, 2, 3, 4]
+    assert clip.info()["messages"] == sum(1 for _ in clip) == 10 and clip.losses == []
+    assert "/x" in clip and "/nosuch" not in clip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -263,3 +264,59 @@ def test_text_that_holds_json_is_what_it_says(tmp_path: Path) -> None:
         file.raw("/a", payload, 0, encoding="json", schema=("T", "jsonschema", json.dumps(schema).encode()))
     frame = tl.open(tmp_path / "a.mcap")["/a"].to_pandas()
     assert frame["n"].tolist() == [1.0]
+
+
+@pytest.fixture
+def undescribed(tmp_path: Path) -> tl.Recording:
+    """JSON without a schema, of which one message is none; and CDR of which two messages are damaged."""
+    path = tmp_path / "plain.mcap"
+    with File(path) as file:
+        channel = file.writer.register_channel("/plain", "json", 0)
+        for index in range(6):
+            value = {"a": index, "n": {"y": [1, 2]}, "header": {"stamp": {"sec": 1, "nsec": index}}}
+            payload = b"{oops" if index == 2 else json.dumps(value).encode()
+            file.writer.add_message(channel, index * SECOND, payload, index * SECOND)
+            damaged = index in (1, 3)
+            data = b"\0\1\0\0\1" if damaged else struct.pack("<4sf", b"\0\1\0\0", index)
+            file.raw("/cdr", data, index * SECOND, encoding="cdr", schema=("p/msg/T", "ros2msg", b"float32 x"))
+    return tl.open(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*could not be decoded")
+def test_json_that_nothing_describes_has_the_columns_of_its_first_messages(undescribed: tl.Recording) -> None:
+    view = undescribed["/plain"]
+    assert view.fields["a"] == "uint64" or view.fields["a"] == "int64"
+    assert view.to_numpy("a").tolist() == [0, 1, 3, 4, 5]
+    frame: Any = view.to_pandas(["a", "n.y"])
+    assert frame["n.y"][1].tolist() == [1, 2]
+    assert undescribed.align(hz=1, columns=["/plain.a"]).to_numpy("/plain.a").tolist() == [0, 1, 1, 3, 4, 5]
+    latency = view.latency()
+    assert latency is not None and latency["count"] == 6 - 1
+
+
+def test_what_cannot_be_decoded_is_told_by_warnings_and_attributes(undescribed: tl.Recording) -> None:
+    told = "2 messages on '/cdr' could not be decoded and are left out: "
+    with pytest.warns(UserWarning, match=told):
+        frame = undescribed["/cdr"].to_pandas()
+    assert frame["x"].tolist() == [0, 2, 4, 5]
+    assert [loss["start_ns"] for loss in frame.attrs["losses"]] == [SECOND, 3 * SECOND]
+    with pytest.warns(UserWarning, match=told):
+        assert len(undescribed["/cdr"].to_numpy("x")) == 4
+    with pytest.warns(UserWarning, match=told):
+        grid = undescribed.align(hz=1, columns=["/cdr.x"])
+    assert len(grid.losses) == 2
+    table = undescribed["/cdr"].to_arrow()
+    assert table.losses == []
+    pa.table(table)
+    assert len(table.losses) == 2
+
+
+def test_a_column_may_be_a_text_and_nothing_else(drive: tl.Recording) -> None:
+    assert drive["/imu"].to_arrow("angular_velocity.x").columns[3:] == ["angular_velocity.x"]
+    wrong: Any = ["angular_velocity.x"]
+    with pytest.raises(tl.InvalidError, match="a column is text"):
+        drive["/imu"].to_numpy(wrong)
+    with pytest.raises(tl.InvalidError, match="a column is text"):
+        drive["/imu"].to_arrow().to_numpy(wrong)
+    with pytest.raises(tl.InvalidError, match="columns are text or a list of texts, not 5"):
+        drive["/imu"].to_arrow(5)  # type: ignore[arg-type]

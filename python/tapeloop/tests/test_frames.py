@@ -198,8 +198,11 @@ def test_ros_1_and_foxglove_pictures_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.pixels, RGB)
     np.testing.assert_array_equal(other.pixels, RGB)
     assert [frame.topic for frame in recording["/fox"].frames()] == ["/fox"]
-    with pytest.raises(tl.NotFoundError, match="no topic with pictures"):
+    with pytest.raises(tl.NotFoundError, match="no topic with pictures matches /text; /fox, /ros1 have"):
         recording["/text"].frames()
+    with pytest.raises(tl.NotFoundError, match="no topic '/nosuch' here; there are /fox, /ros1, /text"):
+        recording.frames("/nosuch")
+    assert repr(recording["/fox"].frames()).endswith("a.mcap: /fox as rgb>")
 
 
 def encoded(codec: str, count: int) -> tuple[list[bytes], list[Array]]:
@@ -267,6 +270,26 @@ def test_what_nothing_can_unpack_raises(tmp_path: Path) -> None:
         frames(tmp_path, compressed(b"nothing", "odd"))
     with pytest.raises(tl.InvalidError, match="format='rgb888'; one of"):
         frames(tmp_path, image(RGB, "rgb8"), format="rgb888")
+
+
+def test_a_recording_without_cameras_has_no_pictures(tmp_path: Path) -> None:
+    assert list(tl.open(write(tmp_path / "a.mcap", [("/text", text(1), 1)])).frames()) == []
+
+
+def test_an_image_that_is_none_is_a_dict(tmp_path: Path) -> None:
+    short, odd = image(RGB, "rgb8"), image(RGB, "odd")
+    short.data = short.data[:50]
+    path = write(tmp_path / "a.mcap", [("/c", short, 1), ("/c", odd, 2), ("/d", compressed(b"\xff\xd8", "jpeg"), 3)])
+    one, other, file = tl.open(path)
+    assert one.value["data"] == bytes(short.data) and one.value["encoding"] == "rgb8"
+    assert other.value["header"]["frame_id"] == "camera"
+    assert file.value["format"] == "jpeg" and file.value["data"] == b"\xff\xd8"
+
+
+def test_an_image_has_fields_too(tmp_path: Path) -> None:
+    (message,) = tl.open(write(tmp_path / "a.mcap", [("/c", image(RGB, "rgb8"), 1)]))
+    assert message.fields["header"]["frame_id"] == "camera" and message.fields["data"] == RGB.tobytes()
+    np.testing.assert_array_equal(message.value, RGB)
 
 
 def test_images_as_values_are_arrays(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -44,7 +45,8 @@ pub(crate) fn current(findings: &Path, target: &Target) -> PathBuf {
 
 /// Runs a target; returns whether nothing was found.
 pub(crate) fn run(target: &Target, options: &Options<'_>) -> Result<bool> {
-    // Panics are findings, told once each; the threads of a panic that was caught go on.
+    // The reader of parquet panics on damage and is caught where it is called: only panics that get here are told.
+    std::panic::set_hook(Box::new(|panic| *last_panic() = panic.to_string()));
     let mut corpus = (target.seeds)(options.data);
     corpus.retain(|seed| seed.len() <= INPUT_LIMIT);
     corpus.push(Vec::new());
@@ -75,12 +77,18 @@ pub(crate) fn run(target: &Target, options: &Options<'_>) -> Result<bool> {
     Ok(true)
 }
 
+/// Returns what the last panic said.
+fn last_panic() -> MutexGuard<'static, String> {
+    static LAST: Mutex<String> = Mutex::new(String::new());
+    LAST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Feeds an input to a target; returns whether that was well.
 pub(crate) fn survives(target: &Target, input: &[u8]) -> bool {
     memory::forget_peak();
     let (before, begun) = (memory::now(), now());
     if catch_unwind(AssertUnwindSafe(|| (target.feed)(input))).is_err() {
-        eprintln!("{}: panics", target.name);
+        eprintln!("{}: panics: {}", target.name, last_panic());
         return false;
     }
     let (took, bytes) = (now() - begun, memory::peak().saturating_sub(before));

@@ -2,8 +2,16 @@
 //!
 //! **Invariant:** without recordings there is still a seed for everything that a target reads.
 
+mod bag;
 mod flatbuffer;
+pub(crate) mod lerobot;
+mod pictures;
 mod protobuf;
+pub(crate) mod rosbag2;
+mod socket;
+pub(crate) mod sqlite;
+mod texts;
+mod ulog;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,6 +41,23 @@ pub(crate) fn split(input: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()))
 }
 
+/// Returns files of a folder as one input: each its number, its length and its bytes.
+pub(crate) fn pack(files: &[(usize, &[u8])]) -> Vec<u8> {
+    files.iter().flat_map(|(number, bytes)| [&[*number as u8][..], &(bytes.len() as u32).to_le_bytes(), bytes].concat()).collect()
+}
+
+/// Returns the files of an input, by number; of several with one number, the last.
+pub(crate) fn unpack(input: &[u8]) -> BTreeMap<usize, &[u8]> {
+    let mut files = BTreeMap::new();
+    let mut rest = input;
+    while let Some(([number, length @ ..], behind)) = rest.split_first_chunk::<5>() {
+        let length = (u32::from_le_bytes(*length) as usize).min(behind.len());
+        files.insert(usize::from(*number), &behind[..length]);
+        rest = &behind[length..];
+    }
+    files
+}
+
 pub(crate) fn mcap(data: Option<&Path>) -> Vec<Vec<u8>> {
     let made = [Compression::None, Compression::Lz4, Compression::Zstd(1)].into_iter().flat_map(|compression| {
         let whole = segment(compression);
@@ -40,6 +65,97 @@ pub(crate) fn mcap(data: Option<&Path>) -> Vec<Vec<u8>> {
         [whole, open]
     });
     made.chain(real(data, &["mcap"])).collect()
+}
+
+/// Returns a byte that says the length of pieces in front of each file.
+pub(crate) fn mcap_pieces(data: Option<&Path>) -> Vec<Vec<u8>> {
+    mcap(data).into_iter().enumerate().map(|(number, file)| [&[number as u8][..], &file].concat()).collect()
+}
+
+pub(crate) fn bag_files(data: Option<&Path>) -> Vec<Vec<u8>> {
+    bag::files().into_iter().chain(real(data, &["bag"])).collect()
+}
+
+pub(crate) fn ulog_files(data: Option<&Path>) -> Vec<Vec<u8>> {
+    [ulog::file()].into_iter().chain(real(data, &["ulg"])).collect()
+}
+
+pub(crate) fn db3_files(data: Option<&Path>) -> Vec<Vec<u8>> {
+    let made = [sqlite::database(512, false), sqlite::database(4096, false), sqlite::database(1024, true)];
+    made.into_iter().chain(real(data, &["db3"])).collect()
+}
+
+pub(crate) fn db3_with_log(_: Option<&Path>) -> Vec<Vec<u8>> {
+    let seed = |page_size| {
+        let database = sqlite::database(page_size, false);
+        pack(&[(0, &database), (1, &sqlite::log(&database, page_size))])
+    };
+    vec![seed(512), seed(1024)]
+}
+
+pub(crate) fn packed(data: Option<&Path>) -> Vec<Vec<u8>> {
+    mcap(data).iter().take(8).filter_map(|file| zstd::bulk::compress(file, 1).ok()).collect()
+}
+
+/// Returns files of every format.
+pub(crate) fn recordings(data: Option<&Path>) -> Vec<Vec<u8>> {
+    [mcap(None), bag_files(None), ulog_files(None), db3_files(None), real(data, &["mcap", "bag", "ulg", "db3"])].concat()
+}
+
+pub(crate) fn rosbag2_folders(data: Option<&Path>) -> Vec<Vec<u8>> {
+    rosbag2::folders(&real(data, &["yaml"]))
+}
+
+pub(crate) fn lerobot_folders(_: Option<&Path>) -> Vec<Vec<u8>> {
+    lerobot::folders()
+}
+
+pub(crate) fn parquet(data: Option<&Path>) -> Vec<Vec<u8>> {
+    lerobot::tables().into_iter().chain(real(data, &["parquet"])).collect()
+}
+
+pub(crate) fn mp4(data: Option<&Path>) -> Vec<Vec<u8>> {
+    lerobot::videos().into_iter().chain(real(data, &["mp4"]).iter().filter_map(|video| lerobot::described(video))).collect()
+}
+
+pub(crate) fn raw_pictures(_: Option<&Path>) -> Vec<Vec<u8>> {
+    pictures::raw()
+}
+
+pub(crate) fn compressed_pictures(_: Option<&Path>) -> Vec<Vec<u8>> {
+    pictures::compressed()
+}
+
+pub(crate) fn picture_messages(_: Option<&Path>) -> Vec<Vec<u8>> {
+    pictures::messages()
+}
+
+pub(crate) fn amounts(_: Option<&Path>) -> Vec<Vec<u8>> {
+    texts::AMOUNTS.map(<[u8]>::to_vec).to_vec()
+}
+
+pub(crate) fn patterns(_: Option<&Path>) -> Vec<Vec<u8>> {
+    texts::patterns()
+}
+
+pub(crate) fn paths(_: Option<&Path>) -> Vec<Vec<u8>> {
+    texts::PATHS.map(<[u8]>::to_vec).to_vec()
+}
+
+pub(crate) fn names(_: Option<&Path>) -> Vec<Vec<u8>> {
+    texts::NAMES.map(<[u8]>::to_vec).to_vec()
+}
+
+pub(crate) fn qualities(_: Option<&Path>) -> Vec<Vec<u8>> {
+    texts::QUALITIES.map(<[u8]>::to_vec).to_vec()
+}
+
+pub(crate) fn configurations(_: Option<&Path>) -> Vec<Vec<u8>> {
+    vec![texts::CONFIGURATION.to_vec()]
+}
+
+pub(crate) fn frames(_: Option<&Path>) -> Vec<Vec<u8>> {
+    socket::frames()
 }
 
 fn segment(compression: Compression) -> Vec<u8> {
@@ -116,6 +232,16 @@ pub(crate) fn cdr(_: Option<&Path>) -> Vec<Vec<u8>> {
     [[0, 1, 0, 0], [0, 0, 0, 0], [0, 7, 0, 0], [0, 0x0b, 0, 0]].iter().map(|header| join(ROS2_TEXT, &payload(*header))).collect()
 }
 
+/// Returns a payload of CDR whose parts are put on multiples of 4.
+fn cdr_of(parts: &[&[u8]]) -> Vec<u8> {
+    let mut payload = vec![0, 1, 0, 0];
+    for part in parts {
+        payload.resize(payload.len().next_multiple_of(4), 0);
+        payload.extend_from_slice(part);
+    }
+    payload
+}
+
 pub(crate) fn ros1(_: Option<&Path>) -> Vec<Vec<u8>> {
     vec![join(ROS1_TEXT, &ROS_PAYLOAD), join(b"", &ROS_PAYLOAD)]
 }
@@ -150,7 +276,7 @@ pub(crate) fn self_test(_: Option<&Path>) -> Vec<Vec<u8>> {
 const ROS1_TEXT: &[u8] = b"Header header\nint8 K=-3\nstring S= a # no comment\nuint8 a # [m/s]\ntime t\nstring name\nfloat64[2] two\nC[] many\n\
     string[] names\n================\nMSG: std_msgs/Header\nuint32 seq\ntime stamp\nstring frame_id\n================\nMSG: a/C\nbool x\nduration d\n";
 
-const ROS2_TEXT: &[u8] =
+pub(crate) const ROS2_TEXT: &[u8] =
     b"# A type.\nstd_msgs/Header header\nint8 K=-3\nstring S=\"a\"\nstring<=8 name 'x'\nfloat64[2] two\nC[<=3] many\nwstring wide\n\
     uint8[] data [1, 2]\n================\nMSG: std_msgs/Header\nbuiltin_interfaces/Time stamp\nstring frame_id\n================\n\
     MSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n================\nMSG: a/C\nbool x\nfloat32 y\n";
@@ -163,7 +289,7 @@ const IDL_TEXT: &[u8] = b"================\nIDL: a/msg/B\n#include \"a/msg/C.idl
 const ULOG_TEXT: &[u8] = b"b:uint64_t timestamp;float x;c inner;c[2] two;char[10] name;uint8_t[3] _padding0;\nc:int16_t y;bool z;\n";
 
 /// A header with stamp and frame, then numbers and counts small enough to be believed.
-const ROS_PAYLOAD: [u8; 96] = {
+pub(crate) const ROS_PAYLOAD: [u8; 96] = {
     let mut bytes = [0; 96];
     bytes[0] = 1;
     bytes[8] = 4;

@@ -2,19 +2,25 @@
 //!
 //! **Invariant:** a target does with bytes what a reader of a recording does, and lets errors be: only panics, hangs and memory count.
 
+mod files;
+mod pictures;
+mod socket;
+mod texts;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use recording::container::Container;
 use recording::decode::Decoder;
+use recording::import::{bag, db3, ulog};
 use recording::message::{Schema, Topic};
 use recording::schema::library::Library;
-use recording::source::ReadAt;
 use recording::{Manifest, mcap, schema};
 
-use crate::seeds;
+use self::files::contained;
+
+use crate::seeds::{self, lerobot};
 
 /// Something that takes foreign bytes.
 pub(crate) struct Target {
@@ -32,6 +38,27 @@ pub(crate) const TARGETS: &[Target] = &[
     target("mcap-open", |input| contained(input, mcap::opening::open), seeds::mcap),
     target("mcap-scan", |input| drop(mcap::scan::scan(&Bytes::copy_from_slice(input))), seeds::mcap),
     target("mcap-summary", |input| drop(mcap::summary::read(&Bytes::copy_from_slice(input))), seeds::mcap),
+    target("mcap-stream", files::streamed, seeds::mcap_pieces),
+    target("bag", |input| contained(input, bag::open), seeds::bag_files),
+    target("ulog-file", |input| contained(input, ulog::open), seeds::ulog_files),
+    target("db3", |input| contained(input, |source| db3::open(source, None)), seeds::db3_files),
+    target("db3-log", files::logged, seeds::db3_with_log),
+    target("unpack", files::decompressed, seeds::packed),
+    target("read", files::file, seeds::recordings),
+    target("rosbag2", files::bag, seeds::rosbag2_folders),
+    target("lerobot", files::robot, seeds::lerobot_folders),
+    target("lerobot-rows", |input| files::robot_with(lerobot::ROWS, input), seeds::parquet),
+    target("lerobot-video", |input| files::robot_with(lerobot::VIDEO, input), seeds::mp4),
+    target("picture-raw", pictures::raw, seeds::raw_pictures),
+    target("picture-compressed", pictures::compressed, seeds::compressed_pictures),
+    target("picture-message", |input| decoded("cdr", "ros2msg", "a/msg/B", input), seeds::picture_messages),
+    target("text-amount", texts::amount, seeds::amounts),
+    target("text-pattern", texts::pattern, seeds::patterns),
+    target("text-path", texts::path, seeds::paths),
+    target("text-name", texts::name, seeds::names),
+    target("text-qos", texts::quality, seeds::qualities),
+    target("text-config", texts::configuration, seeds::configurations),
+    target("socket", socket::frames, seeds::frames),
     target("manifest", |input| drop(Manifest::parse(input)), seeds::manifest),
     target("schema-ros1msg", |input| parsed("ros1msg", "a/B", input), seeds::ros1msg),
     target("schema-ros2msg", |input| parsed("ros2msg", "a/msg/B", input), seeds::ros2msg),
@@ -64,21 +91,14 @@ pub(crate) const SELF_TESTS: &[Target] = &[
     ),
 ];
 
-/// Opens a file and reads everything that it says it has.
-fn contained<C: Container + ?Sized>(input: &[u8], open: fn(&dyn ReadAt) -> recording::Result<Arc<C>>) {
-    let source = Bytes::copy_from_slice(input);
-    let Ok(file) = open(&source) else { return };
-    for block in 0..file.index().blocks.len() {
-        let _ = file.load(&source, block, &mut |_, _| true);
-    }
-}
-
 static LIBRARY: LazyLock<Library> = LazyLock::new(Library::standard);
 
 /// Reads a definition.
 fn parsed(encoding: &str, name: &str, input: &[u8]) {
     let schema = Schema { name: name.into(), encoding: encoding.into(), data: Bytes::copy_from_slice(input) };
-    let _ = schema::parse(&schema, "", &LIBRARY);
+    if let Ok(tree) = schema::parse(&schema, "", &LIBRARY) {
+        let _ = (schema::outline::lines(&tree), schema::outline::json(&tree));
+    }
     match encoding {
         "ros1msg" => drop(schema::ros1::md5(&schema, &LIBRARY)),
         "ros2msg" | "ros2idl" => drop(schema::ros2::rihs01(&schema, &LIBRARY)),
@@ -120,6 +140,7 @@ fn read(decoder: &Decoder, payload: &[u8]) {
     if let Some(stamp) = decoder.stamp() {
         let _ = stamp.read(payload);
     }
+    pictures::of_message(decoder, payload);
     for field in decoder.tree().root().fields.iter().take(4) {
         if let Ok(reader) = decoder.field(&format!("[\"{}\"]", field.name)) {
             let _ = reader.read(payload);

@@ -16,7 +16,7 @@ fn fuzz(arguments: &[&str]) -> (Output, Vec<String>) {
 
 #[test]
 fn every_target_survives_a_short_run() {
-    let (output, files) = fuzz(&["--seconds", "2"]);
+    let (output, files) = fuzz(&["--seconds", "1"]);
     assert!(output.status.success(), "{}\n{files:?}", String::from_utf8_lossy(&output.stderr));
     assert!(files.is_empty(), "{files:?}");
 }

@@ -28,7 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("capi", &["crates/robot"]),
     ("examples", &["*"]),
     ("bench", &["*"]),
-    ("tools/fuzz", &["crates/recording"]),
+    ("tools/fuzz", &["crates/recording", "crates/robot"]),
     ("tools/tidy", &[]),
 ];
 

@@ -2,13 +2,15 @@
 //!
 //! **Invariant:** it holds a few messages at a time, and ends quietly when nobody reads on.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use recording::read::{self, Lines, Recording};
-use recording::{Message, TopicFilter, size};
+use recording::{Loss, Message, Topic, decode, size};
 
 use super::schema;
 use crate::argument::{Json, Part, Topics};
@@ -19,6 +21,9 @@ use crate::{folder, output, text};
 
 /// How many characters of a message are shown to people.
 const SHOWN: usize = 300;
+
+/// How many different reasons why messages were not decoded are told one by one.
+const REASONS_LIMIT: usize = 50;
 
 /// Print messages, one per line
 #[derive(Args)]
@@ -35,7 +40,7 @@ pub(crate) struct Cat {
     #[arg(long, value_name = "N", env = "TAPELOOP_LIMIT")]
     limit: Option<usize>,
     #[arg(help = "Only these fields: 'pose.x', 'status[0].name', '\"odd name\".x'")]
-    #[arg(long, value_name = "FIELD", num_args = 1.., value_delimiter = ',', env = "TAPELOOP_FIELDS")]
+    #[arg(long, value_name = "FIELD", num_args = 1.., value_delimiter = ',', env = "TAPELOOP_FIELDS", value_parser = path)]
     fields: Vec<String>,
     /// Print comma-separated values: topic, times, and the fields
     #[arg(long, env = "TAPELOOP_CSV", value_parser = FalseyValueParser::new(), conflicts_with = "wanted")]
@@ -56,19 +61,29 @@ Examples:
 With --json a line is {topic, log_time, publish_time, message}; times are ns UTC. With --fields,
 'message' is an object of those that the topic's type has, by path. Of messages that cannot be
 decoded 'message' is null, and 'encoding', 'bytes' and 'error' say what there is and why.
-With --csv and without --fields, every field of the one topic is a column.";
+With --csv and without --fields, every field of the one topic is a column; those of JSON that no
+schema describes are the fields of its first messages. What people see of messages that cannot be
+decoded is their type and size; stderr says why.";
 
 impl Cat {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         let path = folder::resolve(&self.what, &self.whom)?;
         let recording = read::open(&path)?;
-        let filter = self.topics.filter()?;
-        if !recording.topics().iter().any(|topic| filter.matches(&topic.name)) && !self.topics.patterns.is_empty() {
-            let names: Vec<&str> = recording.topics().iter().map(|topic| topic.name.as_str()).collect();
-            complain(format!("no topic matches {}; there are {}", self.topics.patterns.join(", "), names.join(", ")));
+        let topics = schema::wanted(recording.topics(), &self.topics.filter()?, &self.topics)?;
+        let mut unread = Unread::default();
+        let printed = self.print(&recording, &topics, &mut unread);
+        unread.complain();
+        let losses = printed?;
+        for loss in &losses {
+            complain(format!("{}: {}", if loss.is_lost() { "lost" } else { "missing" }, text::loss(loss)));
         }
-        let mut lines = self.lines(&recording, &filter)?;
-        let mut messages = recording.messages(&filter, self.part.of(&recording)?)?;
+        Ok(Outcome::of(&losses))
+    }
+
+    /// Prints the messages, and returns what is missing.
+    fn print(&self, recording: &Recording, topics: &[&Topic], unread: &mut Unread) -> anyhow::Result<Vec<Loss>> {
+        let mut lines = self.lines(recording, topics)?;
+        let mut messages = recording.messages(&self.topics.filter()?, self.part.of(recording)?)?;
         let mut out = output::stdout();
         let mut line = Vec::new();
         if self.csv {
@@ -76,43 +91,36 @@ impl Cat {
             line.push(b'\n');
             out.write_all(&line)?;
         }
-        let mut unread: Option<(u64, String)> = None;
         for message in messages.by_ref().take(self.limit.unwrap_or(usize::MAX)) {
             let message = message?;
             line.clear();
             if self.csv {
-                if let Err(why) = lines.csv(&message, &mut line) {
-                    unread.get_or_insert((0, why)).0 += 1;
-                }
+                lines.csv(&message, &mut line).unwrap_or_else(|why| unread.add(&message, why));
             } else if self.json.wanted {
                 lines.json(&message, &mut line);
             } else {
-                line.extend_from_slice(output::harmless(&for_people(&mut lines, &message)).as_bytes());
+                let text = for_people(&mut lines, &message).unwrap_or_else(|why| {
+                    unread.add(&message, why);
+                    opaque(&message)
+                });
+                line.extend_from_slice(output::harmless(&text).as_bytes());
             }
             line.push(b'\n');
             out.write_all(&line)?;
         }
         out.flush()?;
-        if let Some((count, why)) = unread {
-            complain(format!("{} could not be decoded: {why}", text::counted(count, "message")));
-        }
-        for loss in messages.losses() {
-            complain(format!("{}: {}", if loss.is_lost() { "lost" } else { "missing" }, text::loss(loss)));
-        }
-        Ok(Outcome::of(messages.losses()))
+        Ok(messages.losses().to_vec())
     }
 
     /// Returns what writes the lines, with the fields that are wanted.
-    fn lines(&self, recording: &Recording, filter: &TopicFilter) -> anyhow::Result<Lines> {
+    fn lines(&self, recording: &Recording, topics: &[&Topic]) -> anyhow::Result<Lines> {
         let mut lines = Lines::new(schema::library()?, &self.fields);
-        let topics: Vec<_> = recording.topics().iter().filter(|topic| filter.matches(&topic.name)).collect();
         lines.check(topics.iter().copied())?;
         if self.csv && self.fields.is_empty() {
-            match topics.as_slice() {
+            match topics {
                 [] => {}
-                [topic] => lines.spread(topic)?,
                 [first, rest @ ..] if rest.iter().all(|topic| topic.name == first.name && topic.schema == first.schema) => {
-                    lines.spread(first)?
+                    lines.spread(recording, first)?
                 }
                 _ => return Err(Usage("--csv takes one topic, or --fields that say which columns there are".to_owned()).into()),
             }
@@ -121,22 +129,57 @@ impl Cat {
     }
 }
 
-fn for_people(lines: &mut Lines, message: &Message) -> String {
-    let topic = &message.topic;
-    let start = format!("{}  {}", text::moment(message.log_time_ns), topic.name);
-    let mut json = Vec::new();
-    match lines.message(message, &mut json) {
-        Ok(()) => {
-            let text = String::from_utf8_lossy(&json);
-            let mut shown: String = text.chars().take(SHOWN).collect();
-            if shown.len() < text.len() {
-                shown.push('…');
-            }
-            format!("{start}  {shown}")
-        }
-        Err(_) => {
-            let kind = if topic.type_name().is_empty() { "no schema" } else { topic.type_name() };
-            format!("{start}  <{kind}, {}, {}>", topic.encoding, size::format(message.data.len() as u64))
+/// Why messages were not decoded: by topic and reason, how many.
+#[derive(Default)]
+struct Unread {
+    counts: BTreeMap<(String, String), u64>,
+    /// Those whose reasons are too many to be told.
+    others: u64,
+}
+
+impl Unread {
+    fn add(&mut self, message: &Message, why: String) {
+        let full = self.counts.len() >= REASONS_LIMIT;
+        match self.counts.entry((message.topic.name.clone(), why)) {
+            Entry::Vacant(_) if full => self.others += 1,
+            entry => *entry.or_default() += 1,
         }
     }
+
+    fn complain(&self) {
+        for ((topic, why), count) in &self.counts {
+            complain(format!("{topic}: {} could not be decoded: {why}", text::counted(*count, "message")));
+        }
+        if self.others > 0 {
+            complain(format!("{} more could not be decoded, for other reasons", text::counted(self.others, "message")));
+        }
+    }
+}
+
+/// Returns a message as a line of text, or why it cannot be decoded.
+fn for_people(lines: &mut Lines, message: &Message) -> Result<String, String> {
+    let mut json = Vec::new();
+    lines.message(message, &mut json)?;
+    let text = String::from_utf8_lossy(&json);
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    Ok(format!("{}  {shown}", place(message)))
+}
+
+/// Returns what there is of a message that cannot be decoded.
+fn opaque(message: &Message) -> String {
+    let topic = &message.topic;
+    let kind = if topic.type_name().is_empty() { "no schema" } else { topic.type_name() };
+    format!("{}  <{kind}, {}, {}>", place(message), topic.encoding, size::format(message.data.len() as u64))
+}
+
+fn place(message: &Message) -> String {
+    format!("{}  {}", text::moment(message.log_time_ns), message.topic.name)
+}
+
+/// Reads the path of a field.
+fn path(text: &str) -> Result<String, String> {
+    decode::check_path(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }

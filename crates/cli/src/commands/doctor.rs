@@ -79,7 +79,8 @@ struct Findings {
 #[derive(Debug, Serialize)]
 struct FileFindings {
     path: PathBuf,
-    /// `ok`; `open`: it has no end, or a damaged one, but nothing is lost; `damaged`; `unreadable`.
+    /// `ok`; `incomplete`: whole, but its recorder says that it lost messages; `open`: it has no end, or a damaged one, but nothing
+    /// is damaged in front of it; `damaged`; `unreadable`.
     state: &'static str,
     size_bytes: u64,
     messages: u64,
@@ -184,7 +185,7 @@ fn check_files(recording: &Recording, progress: &mut Progress) -> Vec<FileFindin
     // The files of a dataset mean nothing one by one.
     if recording.format() == "lerobot" {
         let size_bytes = all.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
-        return findings_of(recording.path(), size_bytes, recording.info()).into_iter().collect();
+        return findings_of(recording.path(), size_bytes, read_all(recording)).into_iter().collect();
     }
     let check = |(at, path): (usize, &&Path)| {
         progress.show(|| format!("checking file {} of {}: {}", at + 1, all.len(), path.display()));
@@ -196,18 +197,30 @@ fn check_files(recording: &Recording, progress: &mut Progress) -> Vec<FileFindin
 /// Checks a file; `None` if it has gone meanwhile, because a recorder evicted it.
 fn check_file(path: &Path) -> Option<FileFindings> {
     let size_bytes = path.metadata().map_or(0, |metadata| metadata.len());
-    findings_of(path, size_bytes, read::open(path).and_then(|file| file.info()))
+    findings_of(path, size_bytes, read::open(path).and_then(|file| read_all(&file)))
 }
 
-fn findings_of(path: &Path, size_bytes: u64, info: recording::Result<read::Info>) -> Option<FileFindings> {
-    match info {
-        Ok(info) => Some(FileFindings {
+/// Reads everything and says in which state it is.
+fn read_all(recording: &Recording) -> recording::Result<(read::Info, &'static str)> {
+    let info = recording.info()?;
+    let told = recording.told_losses()?;
+    let state = if info.losses.iter().any(|loss| !told.contains(loss)) {
+        "damaged"
+    } else if recording.is_open()? {
+        "open"
+    } else if info.losses.is_empty() {
+        "ok"
+    } else {
+        "incomplete"
+    };
+    Ok((info, state))
+}
+
+fn findings_of(path: &Path, size_bytes: u64, read: recording::Result<(read::Info, &'static str)>) -> Option<FileFindings> {
+    match read {
+        Ok((info, state)) => Some(FileFindings {
             path: path.to_owned(),
-            state: match (info.losses.iter().any(Loss::is_lost), info.notes.is_empty()) {
-                (true, _) => "damaged",
-                (false, false) => "open",
-                (false, true) => "ok",
-            },
+            state,
             size_bytes,
             messages: info.messages,
             bytes: info.topics.iter().map(|topic| topic.bytes).sum(),
@@ -287,17 +300,21 @@ fn hash_of(path: &Path) -> io::Result<String> {
 
 fn lines(findings: &Findings) -> Vec<String> {
     let mut lines = vec![format!("{} ({})", findings.path.display(), findings.format)];
-    let bad: Vec<&FileFindings> = findings.files.iter().filter(|file| file.state != "ok").collect();
+    let told: Vec<&FileFindings> = findings.files.iter().filter(|file| file.state != "ok").collect();
+    let whole = match told.iter().filter(|file| file.state != "incomplete").count() {
+        0 => "all are whole".to_owned(),
+        1 => "1 is not whole".to_owned(),
+        count => format!("{} are not whole", text::count(count as u64)),
+    };
     let total: u64 = findings.files.iter().map(|file| file.size_bytes).sum();
-    lines.push(format!(
-        "files       {}, {}: {}",
-        text::counted(findings.files.len() as u64, "file"),
-        size::format(total),
-        if bad.is_empty() { "all are whole".to_owned() } else { format!("{} are not whole", bad.len()) }
-    ));
-    lines.extend(bad.iter().take(SHOWN).map(|file| {
-        let error = file.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
-        format!("  {:<10} {}, {} readable{error}", file.state, file.path.display(), text::counted(file.messages, "message"))
+    lines.push(format!("files       {}, {}: {whole}", text::counted(findings.files.len() as u64, "file"), size::format(total),));
+    lines.extend(told.iter().take(SHOWN).map(|file| {
+        let more = match (&file.error, file.state) {
+            (Some(error), _) => format!(": {error}"),
+            (None, "incomplete") => ", and its recorder lost others".to_owned(),
+            _ => String::new(),
+        };
+        format!("  {:<10} {}, {} readable{more}", file.state, file.path.display(), text::counted(file.messages, "message"))
     }));
     if !findings.recordings.is_empty() {
         let broken: Vec<&RecordingFindings> = findings.recordings.iter().filter(|recording| !recording.problems.is_empty()).collect();
@@ -337,9 +354,7 @@ fn damage(lost: &Damage) -> String {
     if lost.chunks > 0 {
         line.push_str(&format!(", in {}", text::counted(lost.chunks, "chunk")));
     }
-    if let (Some(start_ns), Some(end_ns)) = (lost.start_ns, lost.end_ns) {
-        line.push_str(&format!(", {}", text::span(start_ns, end_ns)));
-    }
+    line.push_str(&text::bounds(lost.start_ns, lost.end_ns));
     let known = if lost.topics.is_empty() { String::new() } else { format!(" of {}", text::counted(lost.topics.len() as u64, "topic")) };
     let others = if lost.any_topic { ", and perhaps of any other" } else { "" };
     format!("{line}{known}{others}")

@@ -18,6 +18,9 @@ use crate::{folder, report, text};
 /// How many losses are listed for people.
 const LOSSES_SHOWN: usize = 50;
 
+/// How long a span must be to say what happens per second in it.
+const SHORTEST_SECONDS: f64 = 0.001;
+
 /// Say what a file, a rosbag2 folder, a recording or a tape holds, and what it lost
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -132,13 +135,13 @@ fn topics_table(info: &read::Info) -> Vec<String> {
     let mut rows = vec![["topic", "type", "encoding", "messages", "per s", "bytes"].map(str::to_owned).to_vec()];
     rows.extend(info.topics.iter().map(|topic| {
         // Between the first and the last of n messages are n - 1 intervals.
-        let rate = if seconds > 0.0 { topic.messages.saturating_sub(1) as f64 / seconds } else { 0.0 };
+        let rate = topic.messages.saturating_sub(1) as f64 / seconds;
         vec![
             topic.topic.clone(),
             topic.type_name.clone(),
             topic.encoding.clone(),
             text::count(topic.messages),
-            text::rate(rate),
+            if seconds < SHORTEST_SECONDS { "-".to_owned() } else { text::rate(rate) },
             size::format(topic.bytes),
         ]
     }));

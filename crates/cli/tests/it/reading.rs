@@ -26,10 +26,11 @@ fn info_counts_everything_in_a_fixed_form() {
             { "topic": "/map", "type": "demo/msg/Map", "encoding": "cdr", "messages": 1, "bytes": 300 },
         ],
         "losses": [],
+        "notes": [],
     });
     let counts = |info: &Value| info["topics"].as_array().unwrap().iter().map(|topic| topic["messages"].clone()).collect::<Vec<_>>();
     assert_eq!(counts(&info), counts(&expected));
-    for key in ["path", "format", "messages", "start_ns", "end_ns", "losses"] {
+    for key in ["path", "format", "messages", "start_ns", "end_ns", "losses", "notes"] {
         assert_eq!(info[key], expected[key], "{key}");
     }
     let keys: Vec<&String> = info["topics"][0].as_object().unwrap().keys().collect();
@@ -103,7 +104,7 @@ fn cat_prints_a_line_per_message() {
     assert_eq!(count(&["cat", "a.mcap", "--start", "12:00:00.5", "--topic", "/imu"]), 45);
     assert_eq!(count(&["cat", "a.mcap", "--start", "100 ms ago", "--end", "now"]), 10);
     let none = place.run(&["cat", "a.mcap", "--topic", "/gps"]);
-    assert_eq!((none.code, none.stdout.as_str()), (0, ""));
+    assert_eq!((none.code, none.stdout.as_str()), (1, ""));
     assert!(none.stderr.contains("no topic matches /gps; there are /imu, /log, /map"), "{}", none.stderr);
 }
 
@@ -121,9 +122,41 @@ fn cat_prints_fields_and_tables() {
     let broken = place.run(&["cat", "a.mcap", "--topic", "/map", "--csv"]);
     assert!(broken.stdout.starts_with("topic,log_time,publish_time,data\n/map,"), "{broken:?}");
     assert!(broken.stderr.contains("1 message could not be decoded"), "{broken:?}");
+    let unseen = place.run(&["cat", "a.mcap"]);
+    assert_eq!((unseen.code, unseen.stderr.lines().count()), (0, 1), "{unseen:?}");
+    assert!(unseen.stderr.contains("/map: 1 message could not be decoded: "), "{unseen:?}");
+    let malformed = place.run(&["cat", "a.mcap", "--fields", "a["]);
+    assert_eq!(malformed.code, 2, "{malformed:?}");
     let unknown = place.run(&["cat", "a.mcap", "--topic", "/map", "--fields", "dta"]);
     assert_eq!((unknown.code, unknown.stdout.as_str()), (1, ""));
     assert!(unknown.stderr.contains("there are data"), "{unknown:?}");
+}
+
+#[test]
+fn json_that_nothing_describes_has_the_fields_of_its_first_messages() {
+    let place = Place::new();
+    input::write(&place.path("a.mcap"), 30);
+    let table = place.ok(&["cat", "a.mcap", "--topic", "/log", "--csv"]);
+    assert!(table.starts_with("topic,log_time,publish_time,i,x\n/log,"), "{table}");
+    assert!(table.lines().nth(1).unwrap().ends_with(",9,71271"), "{table}");
+    assert_eq!(table.lines().count(), 4);
+    let shown = place.ok(&["schema", "a.mcap", "--topic", "/log"]);
+    assert!(
+        shown.contains("written  json; nothing defines its fields")
+            && shown.starts_with("(no type)\ntopics   /log\n")
+            && shown.contains("i  int64"),
+        "{shown}"
+    );
+    let schema = &place.json(&["schema", "a.mcap", "--topic", "/log"])[0];
+    assert_eq!((&schema["inferred"], &schema["types"][0]["fields"][0]["name"]), (&json!(true), &json!("i")));
+}
+
+#[test]
+fn a_span_that_is_too_short_has_no_rate() {
+    let place = Place::new();
+    input::write(&place.path("a.mcap"), 1);
+    let info = place.ok(&["info", "a.mcap"]);
+    assert!(info.lines().last().unwrap().split_whitespace().any(|cell| cell == "-"), "{info}");
 }
 
 #[test]

@@ -61,3 +61,21 @@ fn real_files_and_folders_are_read() {
         assert_eq!(place.run(&["doctor", &path.display().to_string()]).code, 3);
     }
 }
+
+#[test]
+fn doctor_says_in_which_state_a_real_file_is() {
+    let check = |name: &str, state: &str, line: &str| {
+        let Some(path) = data(name) else { return };
+        let (place, path) = (Place::new(), path.display().to_string());
+        let findings: serde_json::Value = serde_json::from_str(&place.run(&["doctor", &path, "--json"]).stdout).unwrap();
+        assert_eq!(findings["files"][0]["state"], state, "{name}");
+        let said = place.run(&["doctor", &path]).stdout;
+        assert!(said.contains(line), "{said}");
+    };
+    check("lerobot/g1_v21_4ep", "ok", "all are whole");
+    check("mcap/custom-camera-model.mcap", "ok", "all are whole");
+    check("damaged/custom_camera__trunc50.mcap", "damaged", "1 is not whole");
+    // A dropout is a loss inside of a whole file.
+    check("ulog/sample_log_small.ulg", "incomplete", "and its recorder lost others");
+    check("damaged/px4small__trunc50.ulg", "damaged", "in all      at least 0 messages, from ");
+}

@@ -42,6 +42,14 @@ fn a_tree_is_shown_with_types_units_and_constants() {
     );
     assert_eq!(all[0]["types"][0]["fields"][1], json!({ "name": "force", "type": "float32[3]", "unit": "N", "comment": "in newtons" }));
     assert!(all[0]["hash"].as_str().unwrap().starts_with("RIHS01_"));
+    let done = place.run(&["schema", "demo/msg/Leg"]);
+    assert!(done.code == 1 && done.stderr.contains("no type 'demo/msg/Leg' is known"), "{done:?}");
+    assert!(done.stderr.contains("schema ls --all") && done.stderr.contains("schema add DIR"), "{done:?}");
+    // The name tells which ROS is meant.
+    let imu = place.ok(&["schema", "sensor_msgs/Imu"]);
+    assert!(imu.starts_with("sensor_msgs/Imu") && imu.contains("of       ROS 1; ROS 2 has sensor_msgs/msg/Imu"), "{imu}");
+    let imu = place.ok(&["schema", "sensor_msgs/msg/Imu"]);
+    assert!(imu.starts_with("sensor_msgs/msg/Imu") && imu.contains("of       ROS 2; ROS 1 has sensor_msgs/Imu"), "{imu}");
     // Standard types need no recording.
     assert!(place.ok(&["schema", "sensor_msgs/msg/NavSatFix"]).contains("latitude"));
 }

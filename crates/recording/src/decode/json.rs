@@ -192,7 +192,13 @@ impl<'a, S: Sink<'a>> Walk<'_, 'a, S> {
             }
             (FieldKind::Float(bytes), Next::Number | Next::Text) => {
                 let number = match next {
-                    Next::Number => float(text.number()?),
+                    Next::Number => match text.number()? {
+                        Number::Int(whole) if *bytes != 4 => {
+                            self.sink.whole(whole);
+                            return Ok(());
+                        }
+                        number => float(number),
+                    },
                     _ => match text.text()?.as_ref() {
                         "NaN" => f64::NAN,
                         "Infinity" => f64::INFINITY,

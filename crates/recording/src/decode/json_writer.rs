@@ -190,6 +190,10 @@ impl<'a> Sink<'a> for JsonWriter<'_> {
         }
     }
 
+    fn whole(&mut self, value: i64) {
+        self.int(value);
+    }
+
     fn float32(&mut self, value: f32) {
         self.before();
         match value.is_finite() {

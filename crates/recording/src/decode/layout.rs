@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use super::columns::enum_number;
+use super::cursor::Cursor;
 use super::path::Step;
 use super::sink::{Number, Width};
 use crate::error::{Error, Result};
@@ -23,6 +24,9 @@ pub(crate) const PART_LIMIT: usize = 100_000;
 
 /// How many elements without bytes the lists of a message may have: nothing else limits them.
 pub(crate) const EMPTY_ELEMENTS_LIMIT: usize = 1024;
+
+/// How many bytes a CDR message without fields may have behind its header: the one that stands for them, and padding.
+const EMPTY_CDR_LIMIT: usize = 4;
 
 /// How a field is called that only fills space in ULog.
 const PADDING: &str = "_padding";
@@ -40,6 +44,8 @@ pub(crate) enum Format {
 pub(crate) struct Layout {
     pub(crate) format: Format,
     pub(crate) root: Wire,
+    /// The name of its type.
+    name: String,
     /// Whether there are lists of elements without bytes.
     pub(crate) empties: bool,
 }
@@ -93,11 +99,33 @@ impl Layout {
             }
             root => root,
         };
-        Ok(Self { format, root, empties: maker.empties })
+        Ok(Self { format, root, name: tree.root().name.clone(), empties: maker.empties })
     }
 }
 
 impl Layout {
+    /// Returns the start of a message.
+    ///
+    /// # Errors
+    /// Those of [`Cursor::new`], and `Invalid` for bytes in a message whose type has no fields: then it is not its type.
+    #[inline]
+    pub(crate) fn start<'a>(&self, payload: &'a [u8]) -> Result<Cursor<'a>> {
+        let cursor = Cursor::new(self.format, payload)?;
+        match &self.root {
+            Wire::Struct(root) if root.fields.is_empty() && cursor.left() > self.format.room_without_fields() => Err(self.unknown(payload)),
+            _ => Ok(cursor),
+        }
+    }
+
+    #[cold]
+    fn unknown(&self, payload: &[u8]) -> Error {
+        Error::invalid(format!(
+            "the definition of '{}' has no fields, but its message has {} bytes: give its definition with 'tapeloop schema add DIR'",
+            self.name,
+            payload.len()
+        ))
+    }
+
     /// Returns what lies at the end of a way.
     pub(crate) fn at(&self, way: &[Step]) -> Option<&Wire> {
         way.iter().try_fold(&self.root, |wire, step| match (wire, step) {
@@ -206,6 +234,15 @@ impl Maker<'_> {
 }
 
 impl Format {
+    /// Returns how many bytes a message without fields may have, behind its header.
+    fn room_without_fields(self) -> usize {
+        match self {
+            Self::Cdr => EMPTY_CDR_LIMIT,
+            Self::Ros1 => 0,
+            Self::Ulog => usize::MAX,
+        }
+    }
+
     /// Returns what people call it.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -75,7 +75,7 @@ pub(crate) fn resolve<'t>(tree: &'t Tree, path: &str) -> Result<Resolved<'t>> {
     for segment in &segments {
         let (step, kind, field) = match (here, segment) {
             (None, Segment::Name(name)) => find(tree, tree.root_id(), name, &walked)?,
-            (None, Segment::Index(index)) => return Err(Error::invalid(format!("a path begins with a field, not with [{index}]: {path}"))),
+            (None, Segment::Index(_)) => return Err(Error::invalid("a path begins with a field")),
             (Some((FieldKind::Struct(id), _)), Segment::Name(name)) => find(tree, *id, name, &walked)?,
             (Some((FieldKind::List { element, .. }, field)), Segment::Index(index)) => (Step::Index(*index), &**element, field),
             (Some((FieldKind::Array { element, length }, field)), Segment::Index(index)) => {
@@ -160,6 +160,14 @@ fn written(segment: &Segment) -> String {
     }
 }
 
+/// Checks that a text is a path, whether or not there is what it names.
+///
+/// # Errors
+/// `Invalid` with what is wrong.
+pub(crate) fn check(path: &str) -> Result<()> {
+    parse(path).map(drop)
+}
+
 fn parse(path: &str) -> Result<Vec<Segment>> {
     let refused = |why: &str| Error::invalid(format!("{why} in the path {path}"));
     let mut segments = Vec::new();
@@ -203,7 +211,11 @@ fn parse(path: &str) -> Result<Vec<Segment>> {
             return Err(refused("a name is empty"));
         }
     }
-    Ok(segments)
+    match segments.first() {
+        Some(Segment::Name(_)) => Ok(segments),
+        Some(Segment::Index(index)) => Err(Error::invalid(format!("a path begins with a field, not with [{index}]: {path}"))),
+        None => Err(Error::invalid("the name of a field is empty")),
+    }
 }
 
 /// Returns the text up to the closing quote, and what stands behind that.

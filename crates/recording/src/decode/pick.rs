@@ -174,6 +174,12 @@ impl<'a, S: Sink<'a>> Sink<'a> for Pick<'_, S> {
         }
     }
 
+    fn whole(&mut self, value: i64) {
+        if self.scalar() {
+            self.inner.whole(value);
+        }
+    }
+
     fn float32(&mut self, value: f32) {
         if self.scalar() {
             self.inner.float32(value);

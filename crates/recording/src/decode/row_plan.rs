@@ -43,7 +43,7 @@ impl RowPlan {
 
     /// Adds a message as a row; after an error the table must be truncated.
     pub(crate) fn push(&self, payload: &[u8], table: &mut Table) -> Result<()> {
-        let mut cursor = Cursor::new(self.layout.format, payload)?;
+        let mut cursor = self.layout.start(payload)?;
         if cursor.is_xcdr2() {
             // It is rare and aligned otherwise: it is walked along. The table counts rows for that.
             table.truncate(table.rows);

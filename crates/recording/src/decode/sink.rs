@@ -65,6 +65,11 @@ pub trait Sink<'a> {
     /// Gives a number of 8 bytes.
     fn float(&mut self, value: f64);
 
+    /// Gives a whole number that stands where a fraction may: it is printed as it was written.
+    fn whole(&mut self, value: i64) {
+        self.float(value as f64);
+    }
+
     /// Gives a number of 4 bytes: it is printed as one.
     fn float32(&mut self, value: f32);
 

@@ -14,12 +14,15 @@ const PLACES: [&str; 3] = ["header.stamp", "stamp", "timestamp"];
 /// Reads the stamp of messages of one type: of `header.stamp`, `stamp` or `timestamp`.
 ///
 /// It is a struct of seconds and nanoseconds (`sec` and `nanosec` or `nsec`, `seconds` and `nanos`). ULog's `timestamp` is
-/// a number of microseconds since the machine started.
+/// a number of microseconds since the machine started, which is when the topic's metadata says (`boot_ns`). A stamp of 0 is one that
+/// nobody has set, and stays 0.
 #[derive(Clone, Debug)]
 pub struct StampReader {
     seconds: FieldReader,
     nanoseconds: Option<FieldReader>,
     scale: i128,
+    /// What is added: when the machine started.
+    start_ns: i128,
 }
 
 impl StampReader {
@@ -41,10 +44,11 @@ impl StampReader {
                     seconds,
                     nanoseconds: Some(part(&["nanosec", "nsec", "nsecs", "nanos", "nanoseconds"])?),
                     scale: 1_000_000_000,
+                    start_ns: 0,
                 })
             }
             FieldKind::UInt(8) if decoder.encoding() == "ulog" => {
-                Some(Self { seconds: decoder.field(place).ok()?, nanoseconds: None, scale: 1_000 })
+                Some(Self { seconds: decoder.field(place).ok()?, nanoseconds: None, scale: 1_000, start_ns: decoder.inner.boot_ns.into() })
             }
             _ => None,
         }
@@ -60,7 +64,9 @@ impl StampReader {
             Some(reader) => integer(&reader.read(payload)?).unwrap_or(0),
             None => 0,
         };
-        Ok(i64::try_from(seconds * self.scale + nanoseconds).ok())
+        let stamp = seconds * self.scale + nanoseconds;
+        let stamp = if stamp == 0 { 0 } else { stamp + self.start_ns };
+        Ok(i64::try_from(stamp).ok())
     }
 }
 

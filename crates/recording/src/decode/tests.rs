@@ -164,8 +164,14 @@ fn random_kind(random: &mut Random, types: usize, depth: usize, encoding: Encodi
         9 | 10 => list(random_kind(random, types, depth + 1, encoding)),
         11 => {
             let lengths = [0, 1, 2, 3, 9, 70, 20_000];
-            let shown = if depth == 0 { 7 } else { 5 };
-            array(random_kind(random, types, depth + 2, encoding), lengths[random.below(shown) as usize])
+            let element = random_kind(random, types, depth + 2, encoding);
+            // What may have no bytes may not be there so often.
+            let shown = match element {
+                _ if depth > 0 => 5,
+                FieldKind::Array { .. } | FieldKind::Struct(_) => 6,
+                _ => 7,
+            };
+            array(element, lengths[random.below(shown) as usize])
         }
         _ if types > 0 => FieldKind::Struct(TypeId(random.below(types as u64) as u32)),
         _ => FieldKind::Float(8),
@@ -549,6 +555,18 @@ fn stamps_are_found_in_headers() {
     let payload = [&[0, 1, 0, 0][..], &5i32.to_le_bytes(), &7u32.to_le_bytes()].concat();
     assert_eq!(decoder.stamp().unwrap().read(&payload).unwrap(), Some(5_000_000_007));
     assert!(super::tests::decoder("cdr", vec![field("stamp", FieldKind::Float(8))]).stamp().is_none());
+}
+
+#[test]
+fn bytes_in_a_message_without_fields_are_another_type() {
+    for (encoding, fits, refused) in [("cdr", vec![4, 5, 8], 9), ("ros1", vec![0], 1)] {
+        let decoder = decoder(encoding, Vec::new());
+        let payload = |length: usize| [0, 1, 0, 0, 0, 0, 0, 0, 0][..length].to_vec();
+        fits.into_iter().for_each(|length| check_json(&decoder, &payload(length), "{}"));
+        let message = decoder.json(&payload(refused), &mut Vec::new()).unwrap_err().to_string();
+        assert!(message.contains("has no fields") && message.contains("'tapeloop schema add DIR'"), "{message}");
+        assert!(decoder.columns(&[]).unwrap().push(&payload(refused)).is_err());
+    }
 }
 
 #[test]

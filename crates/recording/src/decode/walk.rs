@@ -10,7 +10,7 @@ use crate::error::Result;
 impl Layout {
     /// Tells a sink all of a message.
     pub(crate) fn walk<'a, S: Sink<'a>>(&self, payload: &'a [u8], sink: &mut S) -> Result<()> {
-        let mut cursor = Cursor::new(self.format, payload)?;
+        let mut cursor = self.start(payload)?;
         walk(&self.root, &mut cursor, sink)
     }
 }

@@ -259,7 +259,7 @@ impl Opening {
             return Err(Error::invalid("an SQLite database without a table 'messages': no recording of rosbag2"));
         }
         let places = self.builder.places;
-        let (losses, notes) = self.builder.losses(&database);
+        let (losses, notes) = self.builder.losses();
         // Topics that a search found come after messages were given channels by their ids.
         let mut channels = std::mem::take(&mut self.builder.channels);
         let named: Vec<i64> = self.tables.topics.rows.iter().filter_map(|row| row.int(&self.tables.topics.columns, "id")).collect();
@@ -278,7 +278,7 @@ impl Opening {
         if is_packed {
             self.notes.push("each message is compressed (rosbag2's compression_mode MESSAGE)".to_owned());
         }
-        let index = Index { format: "db3", topics, blocks, losses, notes: std::mem::take(&mut self.notes), metadata };
+        let index = Index { format: "db3", topics, blocks, losses, notes: std::mem::take(&mut self.notes), metadata, ..Index::default() };
         let channels = channels.by_topic_id;
         let db3 = Arc::new(Db3 { index, database, places, channels, runs });
         Ok(if is_packed { unpacked::messages(db3) } else { db3 })
@@ -315,6 +315,10 @@ impl Container for Db3 {
             self.load_run(&mut reader, *run, wanted, &mut out).map_err(|error| Error::io("cannot read the database", error))?;
         }
         Ok(Ok(Loaded { bytes: out.bytes.into(), places: out.places, losses: out.losses, chunk: None }))
+    }
+
+    fn has_byte_ranges(&self) -> bool {
+        false
     }
 
     fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {

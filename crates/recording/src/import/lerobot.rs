@@ -68,16 +68,24 @@ pub fn open(folder: &Path) -> Result<Dataset> {
     data.iter().for_each(|(_, data)| data.count(&mut seen));
     timeline.place(&seen);
     let timeline = Arc::new(timeline);
-    losses.extend(broken.iter().map(|(path, why)| lost_file(&timeline, None, &episodes_of(path, folder, &info, &timeline), path, why)));
+    let is_task = |feature: &Feature| feature.name == "task_index" && !tasks.is_empty();
+    let is_stream = |feature: &&Feature| !feature.is_video() && (!feature.is_index() || is_task(feature));
+    let streams = info.features.iter().filter(is_stream).count() as u64;
+    let lose = |episodes: &[i64], path: &Path, why: &str| lost_file(&timeline, None, streams, episodes, path, why);
+    losses.extend(broken.iter().map(|(path, why)| lose(&episodes_of(path, folder, &info, &timeline), path, why)));
     for (path, episodes) in expected(&info, &timeline, &info.data_path, "", |episode| episode.data) {
         if !folder.join(&path).is_file() {
-            losses.push(lost_file(&timeline, None, &episodes, &path, "a data file is not there"));
+            losses.push(lose(&episodes, &path, "a data file is not there"));
         }
     }
     let mut files: Vec<(PathBuf, Arc<dyn Container>)> = vec![(folder.join("meta/info.json"), Arc::new(Episodes::new(&timeline)))];
     let features = &info.features;
     files.extend(data.into_iter().map(|(path, data)| (path, data.into_container(features, timeline.clone(), tasks.clone()))));
     for feature in info.features.iter().filter(|feature| feature.is_video()) {
+        if files.len() + losses.len() >= FILE_LIMIT {
+            losses.push(lost(format!("more than {FILE_LIMIT} files: no more videos are looked for")));
+            break;
+        }
         open_videos(folder, &info, feature, &timeline, &mut files, &mut losses);
     }
     let metadata = BTreeMap::from([
@@ -153,11 +161,18 @@ fn open_videos(
         let track = match read {
             Ok(Ok(track)) => track,
             Ok(Err(why)) => {
-                losses.push(lost_file(timeline, Some(feature.topic()), &episodes, &relative, &format!("a video cannot be read: {why}")));
+                losses.push(lost_file(timeline, Some(feature.topic()), 1, &episodes, &relative, &format!("a video cannot be read: {why}")));
                 continue;
             }
             Err(error) => {
-                losses.push(lost_file(timeline, Some(feature.topic()), &episodes, &relative, &format!("a video cannot be read: {error}")));
+                losses.push(lost_file(
+                    timeline,
+                    Some(feature.topic()),
+                    1,
+                    &episodes,
+                    &relative,
+                    &format!("a video cannot be read: {error}"),
+                ));
                 continue;
             }
         };
@@ -246,6 +261,10 @@ impl Container for Episodes {
         }
         loaded.bytes = bytes.into();
         Ok(Ok(loaded))
+    }
+
+    fn has_byte_ranges(&self) -> bool {
+        false
     }
 
     fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {

@@ -6,7 +6,7 @@
 
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,7 +77,8 @@ pub fn files(folder: &Path) -> Result<Bag> {
     if listed == 0 {
         bag.files = found;
     } else {
-        let left_out: Vec<_> = found.iter().filter(|path| !bag.files.contains(path)).filter_map(|path| path.file_name()).collect();
+        let known: BTreeSet<&PathBuf> = bag.files.iter().collect();
+        let left_out: Vec<_> = found.iter().filter(|path| !known.contains(path)).filter_map(|path| path.file_name()).collect();
         if let Some(first) = left_out.first() {
             let first = first.to_string_lossy();
             bag.notes.push(format!("{} files are left out that metadata.yaml does not name: {first}, …", left_out.len()));
@@ -152,11 +153,14 @@ impl Bag {
             return 0;
         }
         let details = bag.get("files").unwrap_or(&empty).items();
+        let details: BTreeMap<&str, &Yaml> = details.iter().rev().map(|file| (file.text("path"), file)).collect();
+        let mut known = BTreeSet::new();
         for item in listed.iter().take(FILE_LIMIT) {
             let Yaml::Text { text: name, .. } = item else { continue };
             match inside(folder, name) {
-                Some(path) if path.exists() => self.files.push(path),
-                Some(_) => self.losses.push(missing(name, details.iter().find(|file| file.text("path") == name))),
+                // A file that is named twice is read once.
+                Some(path) if path.exists() => self.files.extend(known.insert(path.clone()).then_some(path)),
+                Some(_) => self.losses.push(missing(name, details.get(name.as_str()).copied())),
                 None => self.lose(format!("metadata.yaml names a file outside of its folder: '{name}'")),
             }
         }

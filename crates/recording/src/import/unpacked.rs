@@ -160,6 +160,10 @@ impl Container for Messages {
         self.container.losses(source, block, why)
     }
 
+    fn has_byte_ranges(&self) -> bool {
+        self.container.has_byte_ranges()
+    }
+
     fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
         None
     }
@@ -222,6 +226,10 @@ impl Container for Elsewhere {
 
     fn losses(&self, _source: &dyn ReadAt, block: usize, why: &str) -> Result<Vec<Loss>> {
         self.container.losses(self.source.as_ref(), block, why)
+    }
+
+    fn has_byte_ranges(&self) -> bool {
+        self.container.has_byte_ranges()
     }
 
     fn location(&self, block: &Block, chunk: Option<&Chunk>, place: &Place) -> Option<Location> {

@@ -37,6 +37,8 @@ pub struct Block {
     compression: String,
     compressed_size: u64,
     uncompressed_size: u64,
+    /// How many bytes of its records are whole, where a record of it is cut.
+    readable: Option<u64>,
 }
 
 /// What a block is.
@@ -67,6 +69,7 @@ impl Block {
                 compression: chunk.compression.clone(),
                 compressed_size: chunk.compressed_size,
                 uncompressed_size: chunk.uncompressed_size,
+                readable: chunk.readable,
             }
         });
         let loose = scan.loose.iter().map(|run| Block {
@@ -79,6 +82,7 @@ impl Block {
             compression: String::new(),
             compressed_size: run.length,
             uncompressed_size: run.length,
+            readable: None,
         });
         let mut blocks: Vec<Block> =
             chunks.chain(loose).filter(|block| block.channels.as_ref().is_none_or(|channels| !channels.is_empty())).collect();
@@ -127,14 +131,23 @@ impl Block {
         }
         let stored = stored.slice(..header.compressed_size as usize);
         let chunk = Chunk { offset, length: header.compressed_size, compression: header.compression.clone() };
-        Ok(decompressor.decompress(&header, stored).map(|records| (records, Some(chunk))))
+        let readable = self.readable.and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX);
+        let whole = |records: Bytes| records.slice(..readable.min(records.len()));
+        Ok(decompressor.decompress(&header, stored).map(|records| (whole(records), Some(chunk))))
     }
 
-    /// Returns what is lost with it, by topic where its message indexes tell.
+    /// Returns what is lost with it but for the first `readable` bytes of its records, by topic where its message indexes tell.
     ///
     /// # Errors
     /// Only what reading the source answers.
-    pub fn losses(&self, source: &dyn ReadAt, scan: &Scan, topics: &BTreeMap<u16, Arc<Topic>>, why: &str) -> Result<Vec<Loss>> {
+    pub fn losses(
+        &self,
+        source: &dyn ReadAt,
+        scan: &Scan,
+        topics: &BTreeMap<u16, Arc<Topic>>,
+        why: &str,
+        readable: u64,
+    ) -> Result<Vec<Loss>> {
         let reason = format!("damaged chunk: {why}, at byte {}", self.offset);
         let entry = scan.chunks.binary_search_by_key(&self.offset, |chunk| chunk.offset).ok().map(|at| scan.chunks[at].to_index());
         let index = entry.unwrap_or_else(|| ChunkIndex {
@@ -151,7 +164,7 @@ impl Block {
             message_index_offsets: Vec::new(),
             message_index_length: 0,
         });
-        chunk_losses(source, &index, topics, &reason)
+        chunk_losses(source, &index, topics, &reason, readable)
     }
 }
 

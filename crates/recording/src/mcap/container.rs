@@ -41,7 +41,7 @@ impl File {
     ///
     /// # Errors
     /// `Invalid` for a file of a newer version of Tapeloop.
-    pub fn new(mut scan: Scan, believed: Option<Definitions>, counts: Option<BTreeMap<u16, u64>>, notes: Vec<String>) -> Result<Self> {
+    pub fn new(mut scan: Scan, believed: Option<Definitions>, counts: Option<BTreeMap<u16, u64>>, mut notes: Vec<String>) -> Result<Self> {
         for map in ["tapeloop.segment", "tapeloop.export"].iter().filter_map(|name| scan.metadata(name)) {
             let format = map.get("format").and_then(|format| format.parse().ok()).unwrap_or(FORMAT);
             if format > FORMAT {
@@ -49,8 +49,10 @@ impl File {
             }
         }
         let said = scan.metadata("tapeloop.end").and_then(|map| map.get("losses"));
-        let mut losses: Vec<Loss> = said.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        let told_losses: Vec<Loss> = said.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        let mut losses = told_losses.clone();
         losses.append(&mut scan.losses);
+        notes.append(&mut scan.notes);
         let mut topics = std::mem::take(&mut scan.topics);
         let earlier = number_earlier(&scan.definitions, &mut topics, &mut losses);
         let blocks = Block::of_scan(&scan);
@@ -59,6 +61,8 @@ impl File {
             topics,
             blocks: blocks.iter().map(|block| seen(block, &earlier)).collect(),
             losses,
+            told_losses,
+            is_open: !scan.closed && scan.displaced.is_none(),
             notes,
             metadata: scan.metadata.iter().map(|entry| (entry.name.clone(), entry.map.clone())).collect(),
         };
@@ -105,10 +109,12 @@ impl File {
                 channel,
             });
         });
+        let mut losses = if strangers.is_empty() { Vec::new() } else { self.leave_out(block, &strangers, &mut places) };
         if !whole {
-            return Ok(Err("a record of it is cut".to_owned()));
+            let (content, outcome) = linear::examine(&records, block.offset, &mut Definitions::default());
+            let why = outcome.err().unwrap_or_default();
+            losses.extend(block.losses(source, &self.scan, &self.index.topics, &why, content.length as u64)?);
         }
-        let losses = if strangers.is_empty() { Vec::new() } else { self.leave_out(block, &strangers, &mut places) };
         Ok(Ok(Loaded { bytes: records, places, losses, chunk }))
     }
 
@@ -169,7 +175,7 @@ impl Container for File {
 
     fn losses(&self, source: &dyn ReadAt, block: usize, why: &str) -> Result<Vec<Loss>> {
         let Some(block) = self.blocks.get(block) else { return Ok(Vec::new()) };
-        block.losses(source, &self.scan, &self.index.topics, why)
+        block.losses(source, &self.scan, &self.index.topics, why, 0)
     }
 }
 

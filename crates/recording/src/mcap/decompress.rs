@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** never more than the chunk's declared size comes out, and that is at most [`UNCOMPRESSED_LIMIT`].
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use bytes::Bytes;
 
@@ -62,12 +62,12 @@ impl Decompressor {
             }
             if content <= stored.len() as u64 * ZSTD_BELIEVED_RATIO {
                 let mut records = reserve(content)?;
-                self.zstd.decompress_to_buffer(stored, &mut records).map_err(|error| format!("zstd: {error}"))?;
+                self.zstd.decompress_to_buffer(stored, &mut records).map_err(|error| wrong("zstd", &error))?;
                 return Ok(records.into());
             }
         }
-        let decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(|error| format!("zstd: {error}"))?;
-        read_up_to(decoder, size).1.map_err(|error| format!("zstd: {error}"))
+        let decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(|error| wrong("zstd", &error))?;
+        read_up_to(decoder, size).1.map_err(|error| wrong("zstd", &error))
     }
 }
 
@@ -103,8 +103,16 @@ fn lz4(stored: &[u8], size: u64) -> Result<Bytes, String> {
     }
     let mut records = reserve(size)?;
     let decoder = lz4_flex::frame::FrameDecoder::new(stored);
-    decoder.take(size + 1).read_to_end(&mut records).map_err(|error| format!("lz4: {error}"))?;
+    decoder.take(size + 1).read_to_end(&mut records).map_err(|error| wrong("lz4", &error))?;
     Ok(records.into())
+}
+
+/// Says what is wrong with data that a library cannot decompress: its own words mean nothing to whoever recorded the file.
+pub(crate) fn wrong(name: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => format!("its {name} data ends early"),
+        _ => format!("its {name} data is damaged"),
+    }
 }
 
 fn reserve(size: u64) -> Result<Vec<u8>, String> {
@@ -115,9 +123,9 @@ fn reserve(size: u64) -> Result<Vec<u8>, String> {
 }
 
 /// Reads at most `size` bytes (one more says that there are too many); what was read, and the same or the error behind it.
-fn read_up_to(decoder: impl Read, size: u64) -> (Bytes, Result<Bytes, String>) {
+fn read_up_to(decoder: impl Read, size: u64) -> (Bytes, io::Result<Bytes>) {
     let mut records = Vec::new();
-    let outcome = decoder.take(size + 1).read_to_end(&mut records).map_err(|error| error.to_string());
+    let outcome = decoder.take(size + 1).read_to_end(&mut records);
     let records = Bytes::from(records);
     (records.slice(..records.len().min(usize::try_from(size).unwrap_or(usize::MAX))), outcome.map(|_| records))
 }

@@ -26,6 +26,8 @@ pub struct Opening<'a> {
     definitions: Option<Box<dyn FnOnce() -> Arc<Definitions> + Send + 'a>>,
     known: Arc<Definitions>,
     summary: Option<Arc<Summary>>,
+    /// Why the summary does not tell what the file holds.
+    why: String,
     stage: Stage,
     tries: usize,
 }
@@ -50,7 +52,7 @@ impl Default for Opening<'_> {
 impl<'a> Opening<'a> {
     /// Begins.
     pub fn new() -> Self {
-        Self { definitions: None, known: Arc::default(), summary: None, stage: Stage::Kind, tries: GROWING_TRIES }
+        Self { definitions: None, known: Arc::default(), summary: None, why: String::new(), stage: Stage::Kind, tries: GROWING_TRIES }
     }
 
     /// Begins; `definitions` are asked for where the file's own may be damaged, and win over them then.
@@ -71,7 +73,13 @@ impl<'a> Opening<'a> {
             }
             Stage::Summary => {
                 self.stage = Stage::Summary;
-                self.summary = summary::read(source)?.ok().map(Arc::new);
+                match summary::read(source)? {
+                    Ok(summary) => {
+                        self.why = "its summary does not count its messages".to_owned();
+                        self.summary = Some(Arc::new(summary));
+                    }
+                    Err(why) => (self.summary, self.why) = (None, why),
+                }
                 let tells = self.summary.as_ref().is_some_and(|summary| summary.statistics.is_some());
                 self.stage = if tells { Stage::BeginOutline } else { Stage::Begin };
             }
@@ -86,9 +94,14 @@ impl<'a> Opening<'a> {
                 self.stage = Stage::Outline(Box::new(walk.onto(&NOTHING)));
                 if let Some(scan) = outcome? {
                     self.stage = Stage::Begin;
-                    if let Some(summary) = self.summary.clone().filter(|summary| scan::is_usable(&scan, summary)) {
-                        self.stage = Stage::Done;
-                        return outlined(scan, &summary).map(Some);
+                    if let Some(summary) = &self.summary {
+                        match scan::why_unusable(&scan, summary) {
+                            None => {
+                                self.stage = Stage::Done;
+                                return outlined(scan, summary).map(Some);
+                            }
+                            Some(why) => self.why = why,
+                        }
                     }
                 }
             }
@@ -112,7 +125,7 @@ impl<'a> Opening<'a> {
                     return Ok(None);
                 }
                 self.stage = Stage::Done;
-                return scanned(scan).map(Some);
+                return scanned(scan, &self.why).map(Some);
             }
             Stage::Done => return Err(Error::new(crate::Kind::Internal, "a file that is open already was opened again")),
         }
@@ -151,15 +164,8 @@ fn outlined(scan: Scan, summary: &Summary) -> Result<Arc<File>> {
     File::new(scan, Some(believed), counts, Vec::new()).map(Arc::new)
 }
 
-fn scanned(scan: Scan) -> Result<Arc<File>> {
-    let why = if !scan.closed {
-        "it was not closed or its summary is damaged"
-    } else if scan.losses.is_empty() {
-        "its summary does not tell enough"
-    } else {
-        "it is damaged"
-    };
-    let notes = vec![format!("read front to back, because {why}")];
+fn scanned(scan: Scan, why: &str) -> Result<Arc<File>> {
+    let notes = vec![format!("read front to back, because {}", scan.displaced.unwrap_or(why))];
     let counts = scan.definitions.earlier().is_empty().then(|| scan.counts());
     let counts = counts.map(|counts| counts.into_iter().map(|(id, (messages, _))| (id, messages)).collect());
     File::new(scan, None, counts, notes).map(Arc::new)

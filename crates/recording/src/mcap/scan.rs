@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub(crate) use self::damage::chunk_losses;
 pub(super) use self::walk::{Depth, Walk};
-pub use self::what::refuse_other_formats;
+pub use self::what::{other_format, refuse_other_formats};
 use super::definitions::Definitions;
 use super::linear::{Content, Counts};
 use super::summary::{self, Summary};
@@ -45,12 +45,16 @@ pub struct Scan {
     pub loose: Vec<LooseEntry>,
     /// What cannot be read.
     pub losses: Vec<Loss>,
+    /// What a reader should know and what is no loss: damage that cost nothing, another file behind the end.
+    pub notes: Vec<String>,
     /// The end of the last good record of the data section: a writer may cut the file there and go on.
     pub good_end: u64,
     /// Whether nothing before `good_end` is damaged.
     pub clean: bool,
     /// Whether footer and summary are intact.
     pub closed: bool,
+    /// What stands around the file, so that its summary does not describe all of the bytes.
+    pub displaced: Option<&'static str>,
 }
 
 /// A metadata record.
@@ -95,6 +99,8 @@ pub struct ChunkEntry {
     pub last_sequence: u32,
     /// Whether its checksum was compared and fits.
     pub verified: bool,
+    /// How many bytes of its records are whole, where a record of it is cut.
+    pub readable: Option<u64>,
     /// Whether it is the torn end of a file, of which only the whole messages in front are readable; it stands behind `good_end`.
     pub partial: bool,
 }
@@ -142,13 +148,29 @@ pub fn outline(source: &dyn ReadAt, extra: &Definitions) -> Result<Option<Scan>>
     }
     let summary = Arc::new(summary);
     let scan = Walk::new(source, Some(summary.clone()), Arc::new(extra.clone()), Depth::Outline)?.run()?;
-    Ok(is_usable(&scan, &summary).then_some(scan))
+    Ok(why_unusable(&scan, &summary).is_none().then_some(scan))
 }
 
-/// Returns whether an outline tells as much as a whole scan would.
-pub(super) fn is_usable(scan: &Scan, summary: &Summary) -> bool {
+/// Returns why an outline does not tell as much as a whole scan would; `None` if it does.
+pub(super) fn why_unusable(scan: &Scan, summary: &Summary) -> Option<String> {
+    if !scan.clean {
+        return Some(format!("it is damaged at byte {}", scan.good_end));
+    }
+    if let Some(index) = summary.chunks.iter().find(|index| scan.chunks.binary_search_by_key(&index.offset, |chunk| chunk.offset).is_err())
+    {
+        return Some(format!("its index points elsewhere: no chunk begins at byte {}", index.offset));
+    }
     let redefined = !scan.definitions.earlier().is_empty() || scan.definitions.contradicts(&summary.definitions);
-    scan.clean && scan.losses.is_empty() && !redefined && summary.is_complete(&scan.definitions) && adds_up(scan, summary)
+    let why = if redefined {
+        "it defines a channel in two ways"
+    } else if !scan.losses.is_empty() || !summary.is_complete(&scan.definitions) {
+        "its summary does not list everything"
+    } else if !adds_up(scan, summary) {
+        "its summary counts other messages than its chunks have"
+    } else {
+        return None;
+    };
+    Some(why.to_owned())
 }
 
 /// Returns whether the messages outside of chunks are those that the summary counts besides the chunks.

@@ -146,7 +146,7 @@ impl Stream {
         }
         let (rest, offset) = (chunk.records.len() - chunk.at, chunk.offset);
         self.chunk = None;
-        (rest > 0).then(|| lost(rest as u64, format!("a record is cut at the end of the chunk at byte {offset}")))
+        (rest > 0).then(|| lost(format!("a record is cut at the end of the chunk at byte {offset}: {rest} bytes")))
     }
 
     /// Returns the next record outside of chunks, or `None` for a chunk that was opened.
@@ -158,7 +158,7 @@ impl Stream {
         if length > RECORD_LIMIT {
             self.stage = Stage::Done;
             self.buffer.clear();
-            return Some(lost_rest(format!("a record of {length} bytes at byte {offset}: what follows cannot be told apart")));
+            return Some(lost(format!("a record of {length} bytes at byte {offset}: what follows cannot be told apart")));
         }
         let whole = PREFIX_LENGTH + length as usize;
         if self.buffer.len() < whole {
@@ -187,7 +187,7 @@ impl Stream {
                 self.chunk = Some(OpenChunk { records, at: 0, offset });
                 None
             }
-            Err(why) => Some(lost(body.len() as u64, format!("damaged chunk: {why}, at byte {offset}"))),
+            Err(why) => Some(lost(format!("damaged chunk: {why}, at byte {offset}"))),
         }
     }
 
@@ -202,7 +202,7 @@ impl Stream {
         whole.by_ref().for_each(drop);
         let length = whole.position();
         self.chunk = Some(OpenChunk { records: records.slice(..length), at: 0, offset });
-        Some(lost_rest(format!("torn chunk at byte {offset}: the stream ends in it")))
+        Some(lost(format!("torn chunk at byte {offset}: the stream ends in it")))
     }
 
     fn want(&mut self, whole: usize) -> Next {
@@ -211,7 +211,7 @@ impl Stream {
         }
         self.stage = Stage::Done;
         let rest = self.take(self.buffer.len()).len();
-        if rest == 0 { Next::End } else { lost(rest as u64, format!("the stream ends within a record, at byte {}", self.offset)) }
+        if rest == 0 { Next::End } else { lost(format!("the stream ends within a record: the last {rest} bytes")) }
     }
 
     fn take(&mut self, length: usize) -> Bytes {
@@ -220,10 +220,6 @@ impl Stream {
     }
 }
 
-fn lost(bytes: u64, reason: String) -> Next {
-    Next::Lost(Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: Some(bytes), reason })
-}
-
-fn lost_rest(reason: String) -> Next {
+fn lost(reason: String) -> Next {
     Next::Lost(Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason })
 }

@@ -19,8 +19,8 @@ const TAIL_LENGTH: u64 = (PREFIX_LENGTH + 20 + MAGIC.len()) as u64;
 const FIRST_READ: u64 = 64 << 10;
 
 /// Bytes of a message index besides its entries, prefix included, and of an entry.
-const INDEX_FIXED_LENGTH: u64 = PREFIX_LENGTH as u64 + 6;
-const INDEX_ENTRY_LENGTH: u64 = 16;
+pub(crate) const INDEX_FIXED_LENGTH: u64 = PREFIX_LENGTH as u64 + 6;
+pub(crate) const INDEX_ENTRY_LENGTH: u64 = 16;
 
 /// What a file says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,15 +44,17 @@ pub struct Summary {
 pub fn read(source: &dyn ReadAt) -> Result<std::result::Result<Summary, String>> {
     let end = source.len().map_err(|error| Error::io("cannot tell the size of the file", error))?;
     if end < MAGIC.len() as u64 + TAIL_LENGTH {
-        return Ok(Err("it is too short to be closed".to_owned()));
+        return Ok(Err("it was not closed: it is too short to have an end".to_owned()));
     }
     let tail_start = end.saturating_sub(FIRST_READ);
     let tail = window::read(source, tail_start, FIRST_READ)?;
-    let Some((rest, magic)) = tail.split_last_chunk::<8>() else { return Ok(Err("it is too short to be closed".to_owned())) };
+    let Some((rest, magic)) = tail.split_last_chunk::<8>() else {
+        return Ok(Err("it was not closed: it is too short to have an end".to_owned()));
+    };
     let footer = rest.len().checked_sub(PREFIX_LENGTH + 20).and_then(|at| Records::new(&rest[at..]).next());
     let footer = footer.filter(|raw| raw.opcode == opcode::FOOTER).and_then(|raw| record::parse(raw.opcode, raw.body).ok());
     let (Some(Record::Footer { summary_start, summary_crc, .. }), MAGIC) = (footer, magic) else {
-        return Ok(Err("it was not closed: it has no footer".to_owned()));
+        return Ok(Err("it was not closed or its end is damaged: there is no footer".to_owned()));
     };
     let footer_start = end - TAIL_LENGTH;
     if summary_start == 0 {

@@ -162,6 +162,9 @@ pub(crate) fn write(
             }
         }
     }
+    for topic in recording.wanted_topics().filter(|topic| filter.matches(&topic.name)) {
+        output.define(topic)?;
+    }
     let counts = output.counts();
     Ok((output.finish()?, counts))
 }

@@ -1,19 +1,21 @@
 //! The kinds of files that can be opened, told apart by how they begin.
 //!
-//! **Invariant:** a name says nothing: what a file is stands in it.
+//! **Invariant:** what a file is stands in it; its name only says where to look first when its beginning is destroyed.
 
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::container::{Container, Index, Loaded};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::import::{self, unpacked};
 use crate::loss::Loss;
 use crate::mcap;
 use crate::mcap::decompress::Decompressor;
 use crate::mcap::definitions::Definitions;
 use crate::mcap::opening::{self, Opening};
+use crate::mcap::record::MAGIC;
+use crate::mcap::scan;
 use crate::source::ReadAt;
 
 /// How a zstd frame begins.
@@ -22,15 +24,17 @@ const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 /// A kind of file besides MCAP.
 struct Format {
     magic: &'static [u8],
+    /// What its files are called, for those whose beginning is destroyed.
+    endings: &'static [&'static str],
     /// Opens a source that stands at a path, beside which other parts of it may stand.
     open: fn(&dyn ReadAt, &Path) -> Result<Arc<dyn Container>>,
 }
 
 /// What is none of these is an MCAP file, perhaps one without its first page; or its opening says what it is.
 const FORMATS: [Format; 3] = [
-    Format { magic: b"#ROSBAG V2.0", open: |source, _| import::bag::open(source) },
-    Format { magic: b"ULog\x01\x12\x35", open: |source, _| import::ulog::open(source) },
-    Format { magic: b"SQLite format 3\0", open: open_db3 },
+    Format { magic: b"#ROSBAG V2.0", endings: &[".bag", ".bag.active"], open: |source, _| import::bag::open(source) },
+    Format { magic: b"ULog\x01\x12\x35", endings: &[".ulg", ".ulog"], open: |source, _| import::ulog::open(source) },
+    Format { magic: b"SQLite format 3\0", endings: &[".db3"], open: open_db3 },
 ];
 
 /// A file that was understood. Tapes and their like are read message by message from MCAP, so that one is called directly.
@@ -77,13 +81,32 @@ impl Stored {
 /// Opens a file. `boot` are definitions from elsewhere, asked for where those of an MCAP file may be damaged.
 ///
 /// # Errors
-/// `Invalid` for what is no recording, saying what it is; else what reading answers.
+/// `Invalid` for what is no recording, saying what it is, `Corrupt` for what only its name says it is; else what reading answers.
 pub(super) fn open(source: &dyn ReadAt, path: &Path, boot: impl FnOnce() -> Arc<Definitions> + Send) -> Result<Stored> {
     let start = start(source)?;
-    match FORMATS.iter().find(|format| start.starts_with(format.magic)) {
-        Some(format) => (format.open)(source, path).map(Stored::Other),
-        None => opening::run(Opening::with_definitions(boot), source).map(Stored::Mcap),
+    if let Some(format) = FORMATS.iter().find(|format| start.starts_with(format.magic)) {
+        return (format.open)(source, path).map(Stored::Other);
     }
+    let mcap = || opening::run(Opening::with_definitions(boot), source).map(Stored::Mcap);
+    let is_known = start.starts_with(MAGIC) || scan::other_format(&start).is_some();
+    let Some(format) = by_ending(path).filter(|_| !is_known) else { return mcap() };
+    let refused = match (format.open)(source, path) {
+        Err(error) if error.kind() == Kind::Invalid => error,
+        outcome => return outcome.map(Stored::Other),
+    };
+    match mcap() {
+        Err(error) if error.kind() == Kind::Invalid && !start.is_empty() => {
+            Err(Error::corrupt(format!("its first page is damaged, and what is left does not tell what it is: {refused}")))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Returns what a file should be by its name.
+fn by_ending(path: &Path) -> Option<&'static Format> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".zstd").or(name.strip_suffix(".zst")).unwrap_or(&name);
+    FORMATS.iter().find(|format| format.endings.iter().any(|ending| name.ends_with(ending)))
 }
 
 fn open_db3(source: &dyn ReadAt, path: &Path) -> Result<Arc<dyn Container>> {

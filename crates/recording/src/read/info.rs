@@ -29,15 +29,14 @@ pub struct Info {
     pub start_ns: Option<Timestamp>,
     /// Last log time, latched values not counted; `None` without messages.
     pub end_ns: Option<Timestamp>,
-    /// What there is of each topic that has messages; a topic with two schemas is here twice.
+    /// What there is of each topic, also of those without messages; a topic with two schemas is here twice.
     pub topics: Vec<TopicInfo>,
     /// What cannot be read, or was lost when it was recorded.
     pub losses: Vec<Loss>,
     /// What is not there although nothing went wrong: it expired, was filtered, or was never recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Loss>,
-    /// What a reader should know and what is no loss.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// What a reader should know and what is no loss; there even where it is empty.
     pub notes: Vec<String>,
     /// What its manifest says.
     #[serde(flatten)]
@@ -123,7 +122,8 @@ pub(super) fn info(recording: &Recording) -> Result<Info> {
         let count = counts.entry(Arc::as_ptr(&message.topic)).or_insert_with(|| (message.topic.clone(), 0, 0));
         (count.1, count.2) = (count.1 + 1, count.2 + message.data.len() as u64);
     }
-    let mut topics: BTreeMap<(&str, &str, &str), (u64, u64)> = BTreeMap::new();
+    let mut topics: BTreeMap<(&str, &str, &str), (u64, u64)> =
+        recording.wanted_topics().map(|topic| ((topic.name.as_str(), topic.type_name(), topic.encoding.as_str()), (0, 0))).collect();
     for (topic, messages, bytes) in counts.values() {
         let count = topics.entry((&topic.name, topic.type_name(), &topic.encoding)).or_default();
         *count = (count.0 + messages, count.1 + bytes);

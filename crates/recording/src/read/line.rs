@@ -3,13 +3,15 @@
 //! In come messages and the fields that are wanted, out come lines. What a topic needs to be decoded is worked out with its first
 //! message.
 //!
-//! **Invariant:** a message is one line, whatever its payload is; one that cannot be decoded is told as what it is.
+//! **Invariant:** a message is one line of JSON or one row of a table, whatever its payload is; one that cannot be decoded is told as
+//! what it is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Recording;
 use crate::decode::{Decoder, FieldReader};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Message, Topic};
@@ -52,7 +54,7 @@ impl Lines {
     ///
     /// # Errors
     /// What [`Decoder::field`] answers.
-    pub fn check<'t>(&self, topics: impl IntoIterator<Item = &'t Arc<Topic>>) -> Result<()> {
+    pub fn check<'t>(&self, topics: impl IntoIterator<Item = &'t Topic>) -> Result<()> {
         let decoders: Vec<Decoder> = topics.into_iter().filter_map(|topic| Decoder::new(topic, &self.library).ok()).collect();
         if decoders.is_empty() || decoders.iter().any(Decoder::is_undescribed) {
             return Ok(());
@@ -66,15 +68,16 @@ impl Lines {
         Ok(())
     }
 
-    /// Chooses the fields of a type as columns: structs and short arrays are spread out.
+    /// Chooses the fields of a topic's type as columns: structs and short arrays are spread out.
     ///
     /// # Errors
     /// `Invalid` where the type is not known, or has too many fields.
-    pub fn spread(&mut self, topic: &Topic) -> Result<()> {
-        let decoder = Decoder::new(topic, &self.library)?;
-        if decoder.is_undescribed() {
-            return Err(Error::invalid(format!("nothing tells the fields of {} ahead: choose some", topic.name)));
-        }
+    pub fn spread(&mut self, recording: &Recording, topic: &Topic) -> Result<()> {
+        let decoder = recording.decoder(topic, &self.library)?;
+        self.spread_type(&decoder)
+    }
+
+    fn spread_type(&mut self, decoder: &Decoder) -> Result<()> {
         let tree = decoder.tree();
         let mut around = Vec::new();
         spread(tree, &FieldKind::Struct(tree.root_id()), String::new(), &mut around, &mut self.fields)?;
@@ -252,10 +255,8 @@ fn write_cell(out: &mut Vec<u8>, text: &str) {
     if !text.contains([',', '"', '\n', '\r']) {
         return out.extend_from_slice(text.as_bytes());
     }
-    // A line stays one: line breaks in a text become spaces.
-    let escaped = text.replace('"', "\"\"").replace(['\n', '\r'], " ");
     out.push(b'"');
-    out.extend_from_slice(escaped.as_bytes());
+    out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
     out.push(b'"');
 }
 
@@ -314,21 +315,28 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_is_printed_as_it_is_written() {
+        let schema = r#"{"type":"object","properties":{"a":{"type":"number"},"b":{"type":"array","items":{"type":"number"}}}}"#;
+        let message = message("json", Some(("T", "jsonschema", schema)), b"{\"a\": 0, \"b\": [1, 2.5]}");
+        check(&message, &["a", "b"], r#"{"topic":"/a","log_time":2,"publish_time":1,"message":{"a":0,"b":[1,2.5]}}"#);
+    }
+
+    #[test]
     fn fields_are_cells() {
         let text = "string name\nfloat32[2] xy\nuint8[] data\n";
         let payload = b"\x05\0\0\0a\",\nb\0\0\x80\x3f\0\0\0\x40\x02\0\0\0\x01\x02";
         let message = message("ros1", Some(("p/T", "ros1msg", text)), payload);
         check(&message, &["xy[1]", "nope"], r#"{"topic":"/a","log_time":2,"publish_time":1,"message":{"xy[1]":2.0}}"#);
         let mut lines = lines(&[]);
-        lines.spread(&message.topic).unwrap();
+        lines.spread_type(&Decoder::new(&message.topic, &Library::standard()).unwrap()).unwrap();
         let mut out = Vec::new();
         lines.csv_header(&mut out);
         out.push(b'\n');
         lines.csv(&message, &mut out).unwrap();
-        let expected = "topic,log_time,publish_time,name,xy[0],xy[1],data\n/a,2,1,\"a\"\", b\",1.0,2.0,\"[1,2]\"";
+        let expected = "topic,log_time,publish_time,name,xy[0],xy[1],data\n/a,2,1,\"a\"\",\nb\",1.0,2.0,\"[1,2]\"";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         assert_eq!(
-            super::Lines::new(Library::standard(), &["naem".to_owned()]).check([&message.topic]).unwrap_err().kind(),
+            super::Lines::new(Library::standard(), &["naem".to_owned()]).check([&*message.topic]).unwrap_err().kind(),
             Kind::NotFound
         );
     }

@@ -138,7 +138,7 @@ pub(super) fn outline(recording: &Recording) -> Outline {
 fn add(content: &Content, topics: &mut BTreeMap<(String, String, String), Sum>) -> bool {
     let index = content.index();
     let mut stored: BTreeMap<u16, u64> = BTreeMap::new();
-    let mut told = true;
+    let mut told = content.stored.container().has_byte_ranges();
     for block in &index.blocks {
         match &block.channels {
             Some(channels) => channels.iter().for_each(|channel| *stored.entry(*channel).or_default() += block.length),

@@ -109,6 +109,14 @@ impl Output {
         if self.chunk.size() >= CHUNK_SIZE { self.close_chunk() } else { Ok(()) }
     }
 
+    /// Defines a topic, which may have no messages.
+    ///
+    /// # Errors
+    /// `Invalid` for more topics than a file can have.
+    pub(crate) fn define(&mut self, topic: &Arc<Topic>) -> Result<()> {
+        self.channel(topic).map(drop)
+    }
+
     fn channel(&mut self, topic: &Arc<Topic>) -> Result<u16> {
         if let Some(id) = self.by_address.get(&Arc::as_ptr(topic)) {
             return Ok(*id);
@@ -137,7 +145,7 @@ impl Output {
         Ok(id)
     }
 
-    /// Returns the topics that have messages so far, and how many.
+    /// Returns the topics that are defined so far, and how many messages they have.
     pub(crate) fn counts(&self) -> Vec<(Arc<Topic>, u64)> {
         let counts: HashMap<u16, u64> = self.writer.counts().iter().map(|(id, (messages, _))| (id, messages)).collect();
         self.channels.iter().map(|(topic, id)| (topic.clone(), counts.get(id).copied().unwrap_or(0))).collect()
@@ -177,14 +185,18 @@ impl Output {
     }
 
     fn write_chunk(&mut self, chunk: ChunkBuilder) -> Result<()> {
+        self.write_definitions()?;
+        let chunk = chunk.encode(self.compression);
+        self.writer.chunk(&chunk);
+        chunk.parts().into_iter().try_for_each(|part| self.write(part))
+    }
+
+    fn write_definitions(&mut self) -> Result<()> {
         let mut definitions = Vec::new();
         for definition in std::mem::take(&mut self.defined) {
             self.writer.define(&mut definitions, &definition);
         }
-        self.write(&definitions)?;
-        let chunk = chunk.encode(self.compression);
-        self.writer.chunk(&chunk);
-        chunk.parts().into_iter().try_for_each(|part| self.write(part))
+        self.write(&definitions)
     }
 
     /// Ends the file; it is on disk then.
@@ -193,6 +205,7 @@ impl Output {
     /// What writing answers.
     pub(crate) fn finish(mut self) -> Result<ExportReport> {
         self.close_chunk()?;
+        self.write_definitions()?;
         let mut end = Vec::new();
         if !self.report.losses.is_empty() {
             let losses = serde_json::to_string(&self.report.losses).expect("losses have string keys only");

@@ -176,9 +176,9 @@ impl Opener {
         topic.clone()
     }
 
-    /// Takes note of a file that cannot be opened.
-    pub(super) fn lose_file(&mut self, path: &Path, error: &Error) {
-        let reason = format!("{error}: {}", path.display());
+    /// Takes note of a file that cannot be opened; the error names it.
+    pub(super) fn lose_file(&mut self, error: &Error) {
+        let reason = error.to_string();
         self.losses.push(Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason });
     }
 

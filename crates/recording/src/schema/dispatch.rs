@@ -34,11 +34,15 @@ pub fn parse_topic(topic: &Topic, library: &Library) -> Result<Tree> {
     parse_with_hash(schema, &topic.encoding, hash.map(String::as_str), library)
 }
 
-/// Returns the hash of a type of ROS, MD5 or RIHS01; nothing for others, and for those that cannot be read.
+/// Returns the hash of a type of ROS, MD5 or RIHS01; nothing for others, and for those that cannot be read or that nothing defines.
 pub fn hash(schema: &Schema, encoding: &str, library: &Library) -> Option<String> {
     let has_text = schema.data.iter().any(|byte| !byte.is_ascii_whitespace());
     let flavour = flavour(schema, encoding)?;
-    let known = (!has_text).then(|| library.find(&schema.name, None, flavour)).flatten();
+    let known = if has_text { None } else { library.find(&schema.name, None, flavour) };
+    // In ROS 1 every file has its definitions, so that an empty one is that of a message without fields.
+    if !has_text && known.is_none() && flavour == Flavour::Ros2 {
+        return None;
+    }
     let schema = known.as_deref().unwrap_or(schema);
     match flavour {
         Flavour::Ros1 => ros1::md5(schema, library).ok(),

@@ -11,7 +11,7 @@ use recording::mcap::write;
 use recording::read::Recording;
 use recording::{Kind, Loss, Message, Span, TopicFilter};
 
-use crate::build::{Builder, save, topic};
+use crate::build::{Builder, payload, save, topic};
 use crate::data;
 
 fn open(bytes: &[u8]) -> recording::Result<(tempfile::TempDir, Recording)> {
@@ -55,15 +55,54 @@ fn what_is_no_recording_is_refused_by_name() {
         assert!(error.message().ends_with("x.mcap"), "{error}");
     };
     check(b"", "an empty file");
-    check(b"hello, this is just some text that nobody recorded", "not an MCAP file: it begins with \"hello, this is j");
+    check(
+        b"hello, this is just some text that nobody recorded",
+        "none of the formats that are read (MCAP, ROS 1 bag, SQLite file of rosbag2, PX4 ULog): it begins with \"hello, this is j",
+    );
     check(b"version https://git-lfs.github.com/spec/v1\noid sha256:73b8\nsize 12345\n", "git lfs pull");
     check(b"#ROSBAG V1.2\n", "ROS 1 bag of another version");
-    check(&[0; 100_000], "not an MCAP file");
+    check(&[0; 100_000], "none of the formats that are read");
     assert_eq!(recording::read::open(Path::new("/nowhere/x.mcap")).err().unwrap().kind(), Kind::NotFound);
     let folder = tempfile::tempdir().unwrap();
     assert!(recording::read::open(folder.path()).err().unwrap().message().contains("no recording in this folder"));
     save(folder.path(), "metadata.yaml", b"rosbag2_bagfile_information:\n  relative_file_paths:\n  - ../../x.mcap\n");
     assert!(recording::read::open(folder.path()).err().unwrap().message().contains("outside of its folder"));
+}
+
+#[test]
+fn a_file_without_its_beginning_is_looked_for_by_its_ending() {
+    let Some(root) = data::path(".") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let count = |name: &str, bytes: &[u8]| {
+        let info = recording::read::open(&save(folder.path(), name, bytes)).unwrap().info().unwrap();
+        (info.format, info.messages)
+    };
+    let db3 = "ros2/rosbag2-fixtures/rosbag2_py/test/resources/sqlite3/wbag/wbag_0.db3";
+    for (file, ending, least) in [("ros1/turtlesim/example.bag", "bag", 100), (db3, "db3", 100), ("ulog/sample_log_small.ulg", "ulg", 99)] {
+        let whole = std::fs::read(root.join(file)).unwrap();
+        let (format, messages) = count(&format!("whole.{ending}"), &whole);
+        let zeros = [&[0; 4096], &whole[4096..]].concat();
+        let noise = [&payload(7, 512), &whole[512..]].concat();
+        let longer = [&payload(9, 100), &whole[..]].concat();
+        for (what, bytes) in [("zeros", &zeros), ("noise", &noise), ("longer", &longer)] {
+            if (what, ending) == ("longer", "db3") {
+                continue;
+            }
+            let (found_format, found) = count(&format!("{what}.{ending}"), bytes);
+            println!("{file} {what}: {found} of {messages}");
+            assert_eq!(found_format, format);
+            assert!(found <= messages && found * 100 >= messages * least, "{file} {what}: {found} of {messages}");
+        }
+        // Compressed as a whole it is the same.
+        let packed = zstd::stream::encode_all(&zeros[..], 1).unwrap();
+        assert!(count(&format!("packed.{ending}.zstd"), &packed).1 > 0);
+    }
+    // A split of a folder that cannot be read is told once.
+    let split = tempfile::tempdir().unwrap();
+    save(split.path(), "a_0.db3", b"this is text and no database");
+    save(split.path(), "a_1.db3", &std::fs::read(root.join(db3)).unwrap());
+    let info = recording::read::open(split.path()).unwrap().info().unwrap();
+    assert_eq!(info.losses[0].reason.matches("a_0.db3").count(), 1, "{:?}", info.losses);
 }
 
 #[test]
@@ -303,6 +342,8 @@ fn a_summary_that_contradicts_itself_is_not_believed() {
     // An index that points elsewhere costs nothing: the chunk is found where it is.
     let elsewhere = with_summary_record(&built.bytes, opcode::CHUNK_INDEX, |body| body[16] = body[16].wrapping_sub(1));
     assert_eq!(read(&elsewhere).0.len(), 400);
+    let (_folder, recording) = open(&elsewhere).unwrap();
+    assert!(recording.notes()[0].contains("its index points elsewhere: no chunk begins at byte "), "{:?}", recording.notes());
 }
 
 #[test]
@@ -356,4 +397,66 @@ fn a_chunk_that_contradicts_the_summary_is_a_loss_and_not_shown_as_something_els
         .map(|message| message.unwrap().topic.name.clone())
         .collect();
     assert_eq!(names, ["/a", "/other"]);
+}
+
+#[test]
+fn two_channels_of_one_name_with_different_schemas_are_two_topics() {
+    let topics = vec![topic("/a", "One"), topic("/a", "Two")];
+    let built = Builder { topics, ..Builder::default() }.build();
+    for bytes in [&built.bytes[..], &built.bytes[..built.data_end as usize]] {
+        let (_folder, recording) = open(bytes).unwrap();
+        let info = recording.info().unwrap();
+        let topics: Vec<(&str, &str, u64)> = info.topics.iter().map(|topic| (&*topic.topic, &*topic.type_name, topic.messages)).collect();
+        assert_eq!(topics, [("/a", "One", 200), ("/a", "Two", 200)]);
+        assert!(info.losses.is_empty());
+        let of_second = |message: &Message| message.sequence % 2 == 1;
+        assert!(read(bytes).0.iter().all(|message| message.topic.type_name() == if of_second(message) { "Two" } else { "One" }));
+    }
+}
+
+#[test]
+fn a_message_longer_than_its_chunk_costs_what_is_behind_it() {
+    let builder = Builder { compression: Compression::None, topics: vec![topic("/a", "A")], ..Builder::default() };
+    let built = builder.build();
+    let record = 31 + builder.payload;
+    let chunk = built.chunks[2].bytes.start as usize;
+    let length_at = chunk + 9 + 40 + 20 * record + 1;
+    let mut bytes = built.bytes.clone();
+    bytes[length_at..length_at + 8].copy_from_slice(&1_000_000u64.to_le_bytes());
+    let check = |bytes: &[u8], messages: usize, lost: u64, start_ns: i64| {
+        let (found, losses) = read(bytes);
+        assert_eq!((found.len(), losses.len()), (messages, 1), "{losses:?}");
+        assert_eq!((losses[0].topic.as_deref(), losses[0].messages), (Some("/a"), Some(lost)), "{losses:?}");
+        assert_eq!(losses[0].start_ns, Some(start_ns));
+    };
+    // The checksum forbids to believe any of it.
+    check(&bytes, 350, 50, 1_100_000);
+    // Without one, what stands in front is read: 20 of 50. With an index and without it the same.
+    let crc_at = chunk + 9 + 24;
+    bytes[crc_at..crc_at + 4].fill(0);
+    check(&bytes, 370, 30, 1_120_000);
+    check(&bytes[..built.data_end as usize], 370, 30, 1_120_000);
+}
+
+#[test]
+fn zero_stamps_are_times_like_others() {
+    let mut loose = start();
+    write::channel(&mut loose, 1, 0, &topic("/a", ""));
+    message(&mut loose, 1, 0, 0, b"x");
+    close(&mut loose);
+    let (found, losses) = read(&loose);
+    assert_eq!((found.len(), found[0].log_time_ns, losses.len()), (1, 0, 0));
+    let mut out = start();
+    write::channel(&mut out, 1, 0, &topic("/a", ""));
+    let mut chunk = ChunkBuilder::default();
+    (0..5).for_each(|sequence| chunk.push(1, sequence, 0, 0, b"x"));
+    let encoded = chunk.encode(Compression::None);
+    let chunk_at = out.len();
+    encoded.parts().iter().for_each(|part| out.extend_from_slice(part));
+    let (found, losses) = read(&out);
+    assert!(found.len() == 5 && found.iter().all(|message| message.log_time_ns == 0) && losses.is_empty());
+    // What is lost of them has that time too.
+    out[chunk_at + 9 + 40 + 31] ^= 1;
+    let (found, losses) = read(&out);
+    assert_eq!((found.len(), losses[0].messages, losses[0].start_ns, losses[0].end_ns), (0, Some(5), Some(0), Some(0)));
 }

@@ -102,6 +102,50 @@ fn a_rosbag2_folder_has_its_metadata_and_qos() {
 }
 
 #[test]
+fn topics_without_messages_are_told_and_carried_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut builder = Builder { topics: vec![cdr("/busy", ""), cdr("/idle", "")], chunks: 1, messages_per_chunk: 1, ..Builder::default() };
+    let mut check = |chunks: u32, expected: [(&str, u64); 2]| {
+        builder.chunks = chunks;
+        let path = save(folder.path(), "x.mcap", &builder.build().bytes);
+        let topics = |path: &Path| {
+            let info = read::open(path).unwrap().info().unwrap();
+            info.topics.into_iter().map(|topic| (topic.topic, topic.messages)).collect::<Vec<_>>()
+        };
+        let expected = expected.map(|(name, messages)| (name.to_owned(), messages));
+        assert_eq!(topics(&path), expected);
+        for target in [Target::Mcap, Target::Rosbag2] {
+            let out = folder.path().join(format!("{target:?}-{chunks}.mcap"));
+            run(&read::open(&path).unwrap(), &options(target), &out).unwrap();
+            assert_eq!(topics(&out), expected);
+        }
+        let yaml = std::fs::read_to_string(folder.path().join(format!("Rosbag2-{chunks}.mcap/metadata.yaml"))).unwrap();
+        assert!(yaml.contains("name: /idle") && yaml.contains("      message_count: 0\n"), "{yaml}");
+    };
+    check(1, [("/busy", 1), ("/idle", 0)]);
+    check(0, [("/busy", 0), ("/idle", 0)]);
+}
+
+#[test]
+fn two_definitions_of_one_type_stay_apart() {
+    let of = |name: &str, text: &'static [u8]| {
+        let schema = Schema { name: "p/msg/X".into(), encoding: "ros2msg".into(), data: Bytes::from_static(text) };
+        Arc::new(Topic { schema: Some(Arc::new(schema)), ..Topic::clone(&cdr(name, "")) })
+    };
+    let topics = vec![of("/a", b"int32 a"), of("/b", b"int32 b\nint32 c"), of("/a", b"float32 z")];
+    let folder = tempfile::tempdir().unwrap();
+    let path = save(folder.path(), "x.mcap", &Builder { topics, messages_per_chunk: 3, ..Builder::default() }.build().bytes);
+    let out = folder.path().join("out");
+    run(&read::open(&path).unwrap(), &options(Target::Rosbag2), &out).unwrap();
+    let seen = |path: &Path| {
+        let definition = |message: &Message| message.topic.schema.as_ref().unwrap().data.clone();
+        all(path).iter().map(|message| (message.topic.name.clone(), definition(message), message.data.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&out), seen(&path));
+    assert_eq!(read::open(&out).unwrap().topics().len(), 3);
+}
+
+#[test]
 fn what_a_rosbag2_folder_cannot_hold_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");

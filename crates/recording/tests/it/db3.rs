@@ -226,6 +226,23 @@ fn a_database_without_topics_has_topics_by_number() {
 }
 
 #[test]
+fn a_damaged_list_of_tables_costs_nothing_where_every_row_is_found() {
+    let Some(path) = data::path("ros2/plotjuggler/datasamples/rosbag2_test/rosbag2_test_0.db3") else { return };
+    let mut bytes = std::fs::read(path).unwrap();
+    let whole = survivors(&bytes.clone().into()).unwrap();
+    bytes[100..4096].fill(0);
+    let bytes = Bytes::from(bytes);
+    let (mut found, losses, _) = survivors(&bytes).unwrap();
+    let mut expected = whole.0;
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert!(found == expected && losses == 0, "{} of {}, {losses} losses", found.len(), expected.len());
+    let container = db3::open(&bytes, None).unwrap();
+    let notes = &container.index().notes;
+    assert!(notes.iter().any(|note| note.starts_with("the list of tables is damaged; nothing is lost")), "{notes:?}");
+}
+
+#[test]
 fn another_database_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     if made(folder.path(), "db = connect(); db.execute('CREATE TABLE a(b)'); db.close()").is_none() {
@@ -278,6 +295,26 @@ fn a_zeroed_page_costs_the_rows_on_it() {
     }
     println!("{leaves} leaves, {others} other pages");
     assert!(leaves > 100 && others > 5);
+}
+
+#[test]
+fn a_file_without_its_first_page_is_known_by_its_ending() {
+    let Some(whole) = sample(SMALL) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = whole.to_vec();
+    bytes[..512].fill(0);
+    let recording = recording::read::open(&crate::build::save(folder.path(), "a.db3", &bytes)).unwrap();
+    let info = recording.info().unwrap();
+    assert_eq!((recording.format(), info.messages), ("db3", survivors(&whole).unwrap().0.len() as u64));
+    assert!(recording.notes().iter().any(|note| note.contains("its pages look like 512 bytes")), "{:?}", recording.notes());
+    let error = |name: &str, bytes: &[u8]| recording::read::open(&crate::build::save(folder.path(), name, bytes)).unwrap_err();
+    // What begins like something else is that, and where nothing is left, that is said.
+    assert!(error("b.db3", b"version https://git-lfs.github.com/spec/v1\n").message().contains("git lfs pull"));
+    let nothing = error("c.db3", &[0; 100_000]);
+    assert_eq!(nothing.kind(), recording::Kind::Corrupt);
+    assert!(nothing.message().starts_with("its first page is damaged"), "{nothing}");
+    let unknown = error("d.mcap", &bytes);
+    assert!(unknown.message().contains("none of the formats that are read"), "{unknown}");
 }
 
 #[test]

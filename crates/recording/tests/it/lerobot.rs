@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use bytes::Bytes;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use recording::import::lerobot::{self, Dataset};
@@ -113,6 +115,10 @@ fn damaged_and_missing_files_cost_what_is_in_them() {
     let images = streams["/observation.images.cam_high"].len();
     assert!(images == 343 + 357 || images > 343 + 357 + 150, "{images}");
     assert_eq!((streams["/episode"].len(), losses), (4, 4));
+    // Each row is a message of /observation.state, /action, … and of /task.
+    let rows = dataset.losses.iter().filter(|loss| loss.reason.contains(".parquet"));
+    let rows: Vec<_> = rows.map(|loss| (loss.messages.unwrap(), loss.end_ns.unwrap() - loss.start_ns.unwrap())).collect();
+    assert!(rows.iter().all(|(messages, span)| *messages as i64 % ((span * 30 + SECOND / 2) / SECOND) == 0 && *messages > 0), "{rows:?}");
     // Times do not move because files are missing.
     assert_eq!(streams["/action"].last().unwrap().0, streams["/episode"][3].0 + 367 * SECOND / 30);
 }
@@ -280,6 +286,46 @@ fn damage_anywhere_ends_no_program() {
         Ok(())
     });
     outcome.unwrap();
+}
+
+/// Returns a table of rows of one episode.
+fn table(rows: i64, frame: fn(i64) -> i64) -> Vec<u8> {
+    let ints = |value: fn(i64) -> i64| Arc::new((0..rows).map(value).collect::<Int64Array>()) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([("episode_index", ints(|_| 0)), ("frame_index", ints(frame)), ("a", ints(frame))]);
+    let batch = batch.unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn rows_that_are_claimed_and_not_there_cost_nothing() {
+    // The count of the only group is the last number of its kind in the footer: 77 becomes 2^40.
+    let mut bytes = table(77, |row| row);
+    let at = bytes.windows(3).rposition(|window| window == [0x16, 0x9a, 0x01]).unwrap();
+    let claim: &[u8] = &[0x16, 0x80, 0x80, 0x80, 0x80, 0x80, 0x40];
+    bytes.splice(at..at + 3, claim.iter().copied());
+    let footer = bytes.len() - 8;
+    let length = u32::from_le_bytes(bytes[footer..footer + 4].try_into().unwrap()) + 4;
+    bytes[footer..footer + 4].copy_from_slice(&length.to_le_bytes());
+    assert_eq!(read_table(&bytes), (77, "group 0 has 77 of the 1099511627776 rows that it claims".to_owned()));
+    // Equal rows take no bytes.
+    let bytes = table(2 << 20, |_| 7);
+    assert!(bytes.len() < 30_000, "{}", bytes.len());
+    let (rows, reason) = read_table(&bytes);
+    assert!(rows < 2 << 20 && reason.ends_with("bytes cannot have so many rows"), "{rows} {reason}");
+}
+
+/// Returns how many rows are read of the only table of a dataset, and the first loss that it tells.
+fn read_table(bytes: &[u8]) -> (usize, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let info = br#"{"codebase_version": "v2.1", "fps": 30, "features": {"a": {"dtype": "int64", "shape": [1]}}}"#;
+    crate::build::save(folder.path(), "meta/info.json", info);
+    crate::build::save(folder.path(), "data/chunk-000/episode_000000.parquet", bytes);
+    let dataset = lerobot::open(folder.path()).unwrap();
+    let (streams, _) = streams(&dataset);
+    let mut losses = dataset.files.iter().flat_map(|(_, container)| &container.index().losses);
+    (streams.get("/a").map_or(0, Vec::len), losses.next().unwrap().reason.clone())
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn info_counts_by_topic_and_type() {
     let first = serde_json::json!({"topic": "/a", "type": "A", "encoding": "json", "messages": 134, "bytes": 26_800});
     assert_eq!(json["topics"][0], first);
     let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["path", "format", "messages", "start_ns", "end_ns", "topics", "losses"]);
+    assert_eq!(keys, ["path", "format", "messages", "start_ns", "end_ns", "topics", "losses", "notes"]);
 }
 
 #[test]

@@ -66,6 +66,16 @@ fn real_folders_consist_of_the_files_they_name() {
 }
 
 #[test]
+fn bytes_of_topics_are_unknown_where_the_format_has_no_ranges() {
+    let Some(root) = data::path(".") else { return };
+    for folder in ["ros2/rosbag2-fixtures/rosbag2_py/test/resources/sqlite3/wbag", "lerobot/g1_v21_4ep"] {
+        let outline = recording::read::open(&root.join(folder)).unwrap().outline();
+        let stored: Vec<_> = outline.topics.iter().filter(|topic| !topic.topic.starts_with("/observation.images")).collect();
+        assert!(!stored.is_empty() && stored.iter().all(|topic| topic.stored_bytes.is_none()), "{stored:?}");
+    }
+}
+
+#[test]
 fn qos_that_only_the_folder_knows_comes_to_the_topics() {
     let Some(root) = data::path("ros2") else { return };
     let folder = root.join("rosbag2-fixtures/rosbag2_transport/test/resources/sqlite3/rewriter_a");
@@ -128,6 +138,15 @@ fn version_9_is_read_and_what_is_missing_is_told() {
     );
     assert_eq!((bag.losses[0].start_ns, bag.losses[0].end_ns, bag.losses[0].messages), (Some(5), Some(15), Some(7)));
     assert_eq!(bag.notes, ["1 files are left out that metadata.yaml does not name: other.mcap, …"]);
+}
+
+#[test]
+fn a_file_that_is_named_again_and_again_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), "a.mcap", b"");
+    let yaml = format!("rosbag2_bagfile_information:\n  relative_file_paths:\n{}", "  - a.mcap\n  - ./a.mcap\n".repeat(100));
+    save(folder.path(), "metadata.yaml", yaml.as_bytes());
+    assert_eq!(names(&rosbag2::files(folder.path()).unwrap().files), ["a.mcap"]);
 }
 
 #[test]

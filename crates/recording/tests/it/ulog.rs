@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use recording::container::Container;
+use recording::decode::Decoder;
 use recording::import::ulog;
+use recording::schema::library::Library;
 use recording::source::{Fed, ReadAt};
 use sha2::{Digest, Sha256};
 
@@ -298,6 +300,53 @@ fn a_gps_fix_tells_utc() {
 }
 
 #[test]
+fn definitions_of_a_log_are_not_kept_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = crate::build::save(folder.path(), "x.ulg", &log().0);
+    let error = recording::schema::library::store(&folder.path().join("kept"), &path).unwrap_err().to_string();
+    let expected = "there are no definitions of ROS types, only in jsonschema and ulog, which each recording has to carry itself, in ";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
+fn stamps_count_from_the_same_boot_as_times() {
+    let gps = "sensor_gps:uint64_t timestamp;uint64_t time_utc_usec;uint8_t fix_type;";
+    let fix = |time_us: u64, utc_us: u64| message(b'D', &[&[0, 0][..], &time_us.to_le_bytes(), &utc_us.to_le_bytes(), &[3]].concat());
+    let with_fix = |utc_us| [head(0), format(gps), subscribe("sensor_gps", 0, 0), fix(3_000_000, utc_us), fix(0, 0)].concat();
+    let stamps = |bytes: Vec<u8>| {
+        let source = Bytes::from(bytes);
+        let container = ulog::open(&source).unwrap();
+        let topic = container.index().topics.values().next().unwrap().clone();
+        let reader = Decoder::new(&topic, &Library::empty()).unwrap().stamp().unwrap();
+        let read = read_all(&source, &*container);
+        read.messages.iter().map(|(_, time_ns, data)| (*time_ns, reader.read(data).unwrap().unwrap())).collect::<Vec<_>>()
+    };
+    let utc_ns = 1_700_000_000_000_000_000;
+    // A stamp of 0 is one that nobody has set.
+    assert_eq!(stamps(with_fix(1_700_000_000_000_000)), [(utc_ns, utc_ns), (utc_ns - 3_000_000_000, 0)]);
+    assert_eq!(stamps(with_fix(0)), [(3_000_000_000, 3_000_000_000), (0, 0)]);
+}
+
+#[test]
+fn a_cut_definition_is_named_and_what_is_in_front_of_it_is_read() {
+    let front = [head(0), message(b'I', &entry("char[3] sys_name", b"PX4")), format(IMU)].concat();
+    let info = message(b'I', &entry("char[20] ver_hw", &[b'x'; 20]));
+    let parameter = message(b'P', &entry("float GAIN", &0.5f32.to_le_bytes()));
+    let cases = [(format("gyro:uint64_t timestamp;float x;"), "the definition of 'gyro'"), (info, "the information 'ver_hw'")];
+    for (cut, expected) in cases.into_iter().chain([(parameter, "the parameter 'GAIN'")]) {
+        let source = Bytes::from([&front[..], &cut[..cut.len() - 2]].concat());
+        let container = ulog::open(&source).unwrap();
+        let index = container.index();
+        assert_eq!(index.metadata[0].1["sys_name"], "PX4");
+        assert_eq!(index.losses.len(), 1);
+        assert!(index.losses[0].reason.ends_with(&format!("at byte {}, in {expected}", front.len())), "{:?}", index.losses);
+    }
+    // Not even its name is there.
+    let nameless = Bytes::from([&front[..], &format("gyro:x")[..5]].concat());
+    assert!(ulog::open(&nameless).unwrap().index().losses[0].reason.ends_with(&format!("at byte {}", front.len())));
+}
+
+#[test]
 fn appended_data_begins_where_the_flags_say() {
     let (bytes, _) = log();
     let flags = |offset: u64| {
@@ -317,6 +366,32 @@ fn appended_data_begins_where_the_flags_say() {
     assert_eq!(numbers(&read), (0..299).collect::<Vec<_>>());
     assert_eq!(container.index().metadata[0].1["hardfault_plain"], r#"[["stack"]]"#);
     assert!(read.losses[0].reason.starts_with("cut in front of what was appended:"), "{:?}", read.losses);
+}
+
+#[test]
+fn definitions_that_refer_to_a_long_one_cost_little() {
+    let mut bytes = head(7);
+    bytes.extend(format(&format!("long:{}", "float a;".repeat(8000))));
+    for number in 0..4000_u16 {
+        bytes.extend(format(&format!("f{number}:long x;")));
+        bytes.extend(subscribe(&format!("f{number}"), 0, number));
+    }
+    let source = Bytes::from(bytes);
+    let container = ulog::open(&source).unwrap();
+    let topics = container.index().topics.values();
+    let length: usize = topics.filter_map(|topic| topic.schema.as_ref()).map(|schema| schema.data.len()).sum();
+    assert!(length < 17 << 20, "{length}");
+    let notes = &container.index().notes;
+    assert!(notes.iter().any(|note| note == "its definitions are too long: some topics have no type"), "{notes:?}");
+}
+
+#[test]
+fn what_looks_like_messages_at_every_byte_takes_little_time() {
+    // Each second byte begins a subscription of 21,060 bytes, none of which is defined.
+    let source =
+        Bytes::from([head(7), format(IMU), subscribe("imu", 0, 3), b"AR".repeat(500_000), sample(3, 5, 1), sample(3, 6, 2)].concat());
+    let container = ulog::open(&source).unwrap();
+    assert_eq!(numbers(&read_all(&source, &*container)), [1, 2]);
 }
 
 #[test]
@@ -342,6 +417,7 @@ fn subscriptions_that_are_missing_or_used_again_are_defined() {
     // A format that is not defined: the payload is there, nobody can take it apart.
     let unknown = read_bytes(&[head(0), subscribe("imu", 0, 1), samples(1, 0..3)].concat());
     assert_eq!(numbers(&unknown), [0, 1, 2]);
+    assert_eq!(unknown.notes[1], "nothing in the file says what messages of imu are made of");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use recording::align::{self, Method};
 use recording::{Error, Kind, Span, Topic, read};
 
 use super::plan::{Plan, leaves};
-use super::rows::{Rows, STAMP, TIME};
+use super::rows::{Losses, Rows, STAMP, TIME};
 use crate::argument::{duration_ns, filter, patterns};
 use crate::error::{Failure, Result};
 
@@ -74,7 +74,7 @@ impl Wanted {
             let mut names: Vec<&str> = all.iter().map(|topic| topic.name.as_str()).filter(|name| filter.matches(name)).collect();
             names.sort_unstable();
             names.dedup();
-            if names.is_empty() {
+            if names.is_empty() && topics.is_some() {
                 return Err(Failure::Ours(Error::not_found(format!("no topic matches {}", filter.patterns().join(", ")))));
             }
             return Ok(Self { topics: names.into_iter().map(|name| (of_name(name), Vec::new())).collect(), lenient: topics.is_none() });
@@ -94,9 +94,13 @@ impl Wanted {
                 let own = names.filter(|name| column.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest.len() > 1));
                 // Names of topics may have dots: the longest is meant.
                 let Some(name) = own.max_by_key(|name| name.len()) else {
-                    return Err(Failure::Ours(Error::not_found(format!(
-                        "'{column}' begins with no topic here; columns are '/topic.field'"
-                    ))));
+                    let wrong = match of_name(&column).is_empty() {
+                        true => format!("'{column}' begins with no topic here; columns are '/topic.field'"),
+                        false => format!(
+                            "'{column}' is a topic, and names no field of it: write '{column}.<field>', or {{'{column}': None}} for all signals"
+                        ),
+                    };
+                    return Err(Failure::Ours(Error::not_found(wrong)));
                 };
                 let field = column[name.len() + 1..].to_owned();
                 match wanted.iter_mut().find(|(known, _)| known == name) {
@@ -119,10 +123,17 @@ struct Stream {
     times_ns: Vec<i64>,
     rows: RecordBatch,
     latched: bool,
+    losses: Losses,
+}
+
+/// Fields on their grid, and what each topic lacks.
+pub(super) struct Aligned {
+    pub(super) batch: RecordBatch,
+    pub(super) losses: Vec<(String, Losses)>,
 }
 
 /// Returns the fields on their grid: from the first time of any of them to the last, or as the span says.
-pub(super) fn align(recording: &read::Recording, wanted: Wanted, options: &Options) -> Result<RecordBatch> {
+pub(super) fn align(recording: &read::Recording, wanted: Wanted, options: &Options) -> Result<Aligned> {
     let mut streams = Vec::new();
     for (topics, fields) in &wanted.topics {
         match stream(recording, topics, fields, options) {
@@ -130,9 +141,6 @@ pub(super) fn align(recording: &read::Recording, wanted: Wanted, options: &Optio
             Err(_) if wanted.lenient => {}
             Err(error) => return Err(error),
         }
-    }
-    if streams.is_empty() && wanted.lenient {
-        return Err(Failure::Ours(Error::not_found("no topic here has fields that can be put onto a grid")));
     }
     let first = streams.iter().filter_map(|stream| stream.times_ns.first()).min().copied();
     let last = streams.iter().filter_map(|stream| stream.times_ns.last()).max().copied();
@@ -158,7 +166,8 @@ pub(super) fn align(recording: &read::Recording, wanted: Wanted, options: &Optio
     }
     let times = PrimitiveArray::<TimestampNanosecondType>::from(grid).with_timezone("UTC");
     columns.insert(0, Arc::new(times));
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(failed)
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(failed)?;
+    Ok(Aligned { batch, losses: streams.into_iter().map(|stream| (stream.name, stream.losses)).collect() })
 }
 
 fn failed(error: ArrowError) -> Failure {
@@ -169,14 +178,14 @@ fn failed(error: ArrowError) -> Failure {
 fn stream(recording: &read::Recording, topics: &[Arc<Topic>], fields: &[String], options: &Options) -> Result<Option<Stream>> {
     let Some(topic) = topics.first() else { return Ok(None) };
     let plan = match fields.is_empty() {
-        false => Plan::new(topics, fields)?,
+        false => Plan::new(recording, topics, fields)?,
         true => {
-            let all = leaves(Plan::new(topics, &[])?.fields());
+            let all = leaves(Plan::new(recording, topics, &[])?.fields());
             let signals: Vec<String> = all.into_iter().filter(|leaf| leaf.is_signal()).map(|leaf| leaf.path).collect();
             if signals.is_empty() {
                 return Ok(None);
             }
-            Plan::new(topics, &signals)?
+            Plan::new(recording, topics, &signals)?
         }
     };
     if options.by_stamp && !plan.has_stamps() {
@@ -189,9 +198,10 @@ fn stream(recording: &read::Recording, topics: &[Arc<Topic>], fields: &[String],
     let schema = rows.schema();
     let batches = rows.read()?.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
     let whole = concat_batches(&schema, &batches).map_err(failed)?;
+    let losses = rows.losses();
     let (times_ns, whole) = in_order(whole, options.by_stamp)?;
     let latched = topics.iter().any(|topic| recording::qos::is_latched(topic));
-    Ok(Some(Stream { name: topic.name.clone(), times_ns, rows: without_times(&whole)?, latched }))
+    Ok(Some(Stream { name: topic.name.clone(), times_ns, rows: without_times(&whole)?, latched, losses }))
 }
 
 /// Returns rows in the order of their times, those without a time left out.

@@ -19,6 +19,7 @@ use super::plan::decoder;
 use super::value::{Names, value};
 use crate::argument::from_json;
 use crate::error::{Failure, Result};
+use crate::memory::numpy;
 use crate::schema::Schema;
 
 /// How many messages are read at once, at most.
@@ -33,6 +34,8 @@ pub(crate) struct Messages {
     state: Mutex<Option<Reading>>,
     only: Option<String>,
     raw: bool,
+    /// Of what, for people.
+    about: String,
 }
 
 struct Reading {
@@ -49,9 +52,21 @@ enum Decoding {
     Plain,
     Json,
     /// `std_msgs/msg/<T>MultiArray`, as a numpy array of this type.
-    Array(&'static str),
-    Picture(Box<Pictures>),
-    Fields(Decoder, Names),
+    Array(&'static str, Fields),
+    Picture(Box<Pictures>, Fields),
+    Fields(Fields),
+}
+
+/// A dict by a definition.
+struct Fields {
+    decoder: Decoder,
+    names: Names,
+}
+
+impl Fields {
+    fn value<'py>(&self, py: Python<'py>, message: &recording::Message) -> Result<Bound<'py, PyAny>> {
+        value(py, &self.decoder, &self.names, &message.data).map_err(|error| at(&message.topic, error))
+    }
 }
 
 impl Decoding {
@@ -60,15 +75,18 @@ impl Decoding {
         match (topic.encoding.as_str(), type_name.as_str()) {
             ("x-bytes", _) => return Ok(Self::Plain),
             ("json", _) => return Ok(Self::Json),
-            ("cdr", name) if let Some((_, kind)) = ARRAYS.iter().find(|(known, _)| name == *known) => return Ok(Self::Array(kind)),
             _ => {}
         }
         let decoder = decoder(topic).map_err(|error| at(topic, error))?;
+        let array = ARRAYS.iter().find(|(known, _)| type_name == *known && topic.encoding == "cdr");
         let is_image = matches!(type_name.as_str(), "sensor_msgs/Image" | "sensor_msgs/CompressedImage");
-        match Pictures::new(&decoder).filter(|_| is_image) {
-            Some(pictures) => Ok(Self::Picture(Box::new(pictures))),
-            None => Ok(Self::Fields(decoder.clone(), Names::of(py, decoder.tree()))),
-        }
+        let pictures = Pictures::new(&decoder).filter(|_| is_image);
+        let fields = Fields { names: Names::of(py, decoder.tree()), decoder };
+        Ok(match (array, pictures) {
+            (Some((_, kind)), _) => Self::Array(kind, fields),
+            (_, Some(pictures)) => Self::Picture(Box::new(pictures), fields),
+            _ => Self::Fields(fields),
+        })
     }
 }
 
@@ -94,6 +112,26 @@ fn json_value<'py>(py: Python<'py>, topic: &recording::Topic, data: Bound<'py, P
 fn array_value<'py>(py: Python<'py>, topic: &recording::Topic, kind: &str, data: Bound<'py, PyBytes>) -> Result<Bound<'py, PyAny>> {
     static DECODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     Ok(DECODE.import(py, "tapeloop._decode", "array_value")?.call1((&topic.name, topic.type_name(), kind, data))?)
+}
+
+/// Returns which topics of which recording are meant.
+pub(crate) fn about(recording: &read::Recording, filter: &TopicFilter, only: Option<&str>) -> String {
+    let topics = match only {
+        Some(name) => name.to_owned(),
+        None if filter.patterns().is_empty() => "all topics".to_owned(),
+        None => filter.patterns().join(", "),
+    };
+    format!("{}: {topics}", recording.path().display())
+}
+
+/// Returns what messages are, for people: their type and their encoding.
+pub(crate) fn described(type_name: &str, encoding: &str) -> String {
+    match (type_name, encoding) {
+        ("", "") => "no type, no encoding".to_owned(),
+        ("", encoding) => format!("no type, as {encoding}"),
+        (name, "") => format!("{name}, no encoding"),
+        (name, encoding) => format!("{name} as {encoding}"),
+    }
 }
 
 /// Says which topic an error is about.
@@ -124,7 +162,8 @@ impl Messages {
     ) -> Result<Self> {
         let source = py.detach(|| recording.messages(filter, span))?;
         let reading = Reading { source, batch: VecDeque::new(), failed: None, ended: false, topics: HashMap::new() };
-        Ok(Self { state: Mutex::new(Some(reading)), only, raw })
+        let about = about(recording, filter, only.as_deref());
+        Ok(Self { state: Mutex::new(Some(reading)), only, raw, about })
     }
 
     /// Runs `work` on the state, which nobody else sees meanwhile.
@@ -194,7 +233,8 @@ impl Messages {
                 let tuple = (described.name.bind(py), message.log_time_ns, message.publish_time_ns, data);
                 return Ok(Some(tuple.into_pyobject(py)?.into_any()));
             }
-            let message = Message { message, described, data: PyOnceLock::new(), value: PyOnceLock::new() };
+            let (data, value, fields) = (PyOnceLock::new(), PyOnceLock::new(), PyOnceLock::new());
+            let message = Message { message, described, data, value, fields };
             Ok(Some(Bound::new(py, message)?.into_any()))
         })
     }
@@ -213,7 +253,7 @@ impl Messages {
     }
 
     fn __repr__(&self) -> String {
-        "<tapeloop.Messages>".to_owned()
+        format!("<tapeloop.Messages of {}>", self.about)
     }
 }
 
@@ -224,6 +264,13 @@ pub(crate) struct Message {
     described: Arc<Described>,
     data: PyOnceLock<Py<PyBytes>>,
     value: PyOnceLock<Py<PyAny>>,
+    fields: PyOnceLock<Py<PyAny>>,
+}
+
+impl Message {
+    fn decoding(&self, py: Python<'_>) -> Result<&Decoding> {
+        self.described.decoding.get_or_try_init(py, || Decoding::of(py, &self.message.topic))
+    }
 }
 
 #[pymethods]
@@ -276,31 +323,47 @@ impl Message {
         self.data.get_or_init(py, || PyBytes::new(py, &self.message.data).unbind()).bind(py).clone()
     }
 
-    /// The payload, decoded.
+    /// The payload, decoded: a dict; of images and arrays a numpy array, where they can be unpacked.
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         if let Some(value) = self.value.get(py) {
             return Ok(value.bind(py).clone());
         }
         let topic = &self.message.topic;
-        let decoding = self.described.decoding.get_or_try_init(py, || Decoding::of(py, topic))?;
-        let value = match decoding {
-            Decoding::Plain => self.data(py).into_any(),
-            Decoding::Json => json_value(py, topic, self.data(py))?,
-            Decoding::Array(kind) => array_value(py, topic, kind, self.data(py))?,
-            Decoding::Picture(pictures) => crate::frames::picture_value(py, pictures, &self.message)?,
-            Decoding::Fields(decoder, names) => value(py, decoder, names, &self.message.data).map_err(|error| at(topic, error))?,
+        let decoding = self.decoding(py)?;
+        if let Decoding::Array(..) | Decoding::Picture(..) = decoding {
+            // Where it is missing this is told, and not by a value of another kind.
+            numpy(py)?;
+        }
+        let unpacked = match decoding {
+            Decoding::Plain => Ok(self.data(py).into_any()),
+            Decoding::Json => json_value(py, topic, self.data(py)),
+            Decoding::Array(kind, _) => array_value(py, topic, kind, self.data(py)),
+            Decoding::Picture(pictures, _) => crate::frames::picture_value(py, pictures, &self.message),
+            Decoding::Fields(fields) => fields.value(py, &self.message),
+        };
+        let value = match (unpacked, decoding) {
+            (Err(error), Decoding::Array(..) | Decoding::Picture(..)) if error.is_ours(py) => self.fields(py)?,
+            (unpacked, _) => unpacked?,
         };
         Ok(self.value.get_or_init(py, || value.unbind()).bind(py).clone())
     }
 
+    /// The payload as a dict, also of images and arrays; what has no fields is what its value is.
+    #[getter]
+    fn fields<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        let (Decoding::Array(_, fields) | Decoding::Picture(_, fields)) = self.decoding(py)? else { return self.value(py) };
+        if let Some(known) = self.fields.get(py) {
+            return Ok(known.bind(py).clone());
+        }
+        let value = fields.value(py, &self.message)?;
+        Ok(self.fields.get_or_init(py, || value.unbind()).bind(py).clone())
+    }
+
     fn __repr__(&self) -> String {
         let message = &self.message;
-        let kind = match message.topic.type_name() {
-            "" => String::new(),
-            name => format!("{name} as "),
-        };
+        let kind = described(message.topic.type_name(), &message.topic.encoding);
         let (topic, when) = (&message.topic.name, time::format_time(message.log_time_ns));
-        format!("<tapeloop.Message {topic} at {when}: {kind}{}, {} bytes>", message.topic.encoding, message.data.len())
+        format!("<tapeloop.Message {topic} at {when}: {kind}, {} bytes>", message.data.len())
     }
 }

@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::{DataType, Field, FieldRef};
-use recording::decode::{Columns, Decoder, StampReader};
+use recording::decode::{Columns, Decoder, StampReader, reads_both};
 use recording::schema::library::Library;
-use recording::{Error, Kind, Topic};
+use recording::{Error, Kind, Topic, read};
 use robot::places;
 
 use crate::error::Result;
@@ -36,22 +36,27 @@ pub(crate) struct Variant {
 /// Returns a decoder of a topic's payloads. What the topic does not define is taken from the user's definitions
 /// (`tapeloop schema add`) and the standard ones.
 pub(crate) fn decoder(topic: &Topic) -> Result<Decoder> {
+    Ok(Decoder::new(topic, library())?)
+}
+
+fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
-    let library = || places::schemas_dir().and_then(|folder| Library::user(&folder)).unwrap_or_else(|_| Library::standard());
-    Ok(Decoder::new(topic, LIBRARY.get_or_init(library))?)
+    let read = || places::schemas_dir().and_then(|folder| Library::user(&folder)).unwrap_or_else(|_| Library::standard());
+    LIBRARY.get_or_init(read)
 }
 
 impl Plan {
-    /// Returns the plan for columns of topics that have one name; no columns means all fields.
-    pub(crate) fn new(topics: &[Arc<Topic>], columns: &[String]) -> Result<Self> {
+    /// Returns the plan for columns of topics that have one name; no columns means all fields. Those of JSON that nothing describes are
+    /// learned from its first messages.
+    pub(crate) fn new(recording: &read::Recording, topics: &[Arc<Topic>], columns: &[String]) -> Result<Self> {
         let mut variants: Vec<Variant> = Vec::new();
         let mut unknown: Option<Error> = None;
         let mut known = vec![false; columns.len()];
         for topic in topics {
-            if variants.iter().any(|variant| variant.topic.schema == topic.schema && variant.topic.encoding == topic.encoding) {
+            if variants.iter().any(|variant| reads_both(&variant.topic, topic)) {
                 continue;
             }
-            let decoder = decoder(topic)?;
+            let decoder = recording.decoder(topic, library())?;
             let mut paths = Vec::new();
             for (column, known) in columns.iter().zip(&mut known) {
                 match decoder.field(column) {
@@ -74,8 +79,8 @@ impl Plan {
     }
 
     /// Returns a plan without columns: what is left are the times.
-    pub(crate) fn of_times(topics: &[Arc<Topic>]) -> Result<Self> {
-        let mut plan = Self::new(topics, &[])?;
+    pub(crate) fn of_times(recording: &read::Recording, topics: &[Arc<Topic>]) -> Result<Self> {
+        let mut plan = Self::new(recording, topics, &[])?;
         plan.fields.clear();
         plan.variants.iter_mut().for_each(|variant| variant.places.clear());
         Ok(plan)
@@ -119,7 +124,7 @@ impl Plan {
 
     /// Returns which variant decodes the messages of a topic.
     pub(crate) fn variant_of(&self, topic: &Topic) -> Option<usize> {
-        self.variants.iter().position(|variant| variant.topic.schema == topic.schema && variant.topic.encoding == topic.encoding)
+        self.variants.iter().position(|variant| reads_both(&variant.topic, topic))
     }
 }
 

@@ -39,7 +39,17 @@ pub(crate) struct Rows {
     span: Span,
     plan: Arc<Plan>,
     schema: SchemaRef,
-    losses: Arc<Mutex<Vec<Loss>>>,
+    losses: Arc<Mutex<Losses>>,
+}
+
+/// What is missing among rows.
+#[derive(Clone, Default)]
+pub(crate) struct Losses {
+    /// What could not be decoded, one by one as far as that is told, and what the recording lacks.
+    pub(crate) all: Vec<Loss>,
+    /// How many messages could not be decoded, and why the first of them.
+    pub(crate) undecoded: u64,
+    pub(crate) reason: String,
 }
 
 impl Rows {
@@ -55,17 +65,22 @@ impl Rows {
         self.schema.clone()
     }
 
-    /// Returns what could not be decoded when the rows were last read.
-    pub(crate) fn losses(&self) -> Vec<Loss> {
+    /// Returns the name of the topic.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns what was missing when the rows were last read.
+    pub(crate) fn losses(&self) -> Losses {
         self.losses.lock().clone()
     }
 
     /// Begins to read them.
     pub(crate) fn read(&self) -> Result<Reader> {
         let groups = self.plan.variants().iter().map(Variant::columns);
-        self.losses.lock().clear();
+        *self.losses.lock() = Losses::default();
         Ok(Reader {
-            messages: self.recording.messages(&filter(&self.name), self.span)?,
+            messages: self.recording.messages(&TopicFilter::at_least(&self.name), self.span)?,
             name: self.name.clone(),
             plan: self.plan.clone(),
             schema: self.schema.clone(),
@@ -75,18 +90,11 @@ impl Rows {
             bytes: 0,
             times: Times::default(),
             decoded: 0,
-            failed: 0,
             first_failure: None,
             losses: self.losses.clone(),
             ended: false,
         })
     }
-}
-
-/// Returns a filter that takes at least the topic of this name: where it looks like a pattern, the name must still choose.
-pub(crate) fn filter(name: &str) -> TopicFilter {
-    let filter = TopicFilter::parse(&[name]).unwrap_or_default();
-    if filter.matches(name) { filter } else { TopicFilter::all() }
 }
 
 /// Reads rows.
@@ -103,9 +111,8 @@ pub(crate) struct Reader {
     bytes: usize,
     times: Times,
     decoded: u64,
-    failed: u64,
     first_failure: Option<recording::Error>,
-    losses: Arc<Mutex<Vec<Loss>>>,
+    losses: Arc<Mutex<Losses>>,
     ended: bool,
 }
 
@@ -172,10 +179,13 @@ impl Reader {
     }
 
     fn lose(&mut self, message: &Message, reason: String) {
-        self.failed += 1;
         let mut losses = self.losses.lock();
-        if losses.len() < LOSSES_LIMIT {
-            losses.push(Loss {
+        if losses.undecoded == 0 {
+            losses.reason.clone_from(&reason);
+        }
+        losses.undecoded += 1;
+        if losses.all.len() < LOSSES_LIMIT {
+            losses.all.push(Loss {
                 topic: Some(self.name.clone()),
                 start_ns: Some(message.log_time_ns),
                 end_ns: Some(message.log_time_ns),
@@ -238,7 +248,7 @@ impl Iterator for Reader {
             Ok(true) => {}
             Ok(false) => {
                 self.ended = true;
-                self.losses.lock().extend(self.messages.losses().iter().cloned());
+                self.losses.lock().all.extend(self.messages.losses().iter().cloned());
                 if let Some(error) = self.first_failure.take().filter(|_| self.decoded == 0) {
                     return Some(Err(ArrowError::ExternalError(Box::new(error))));
                 }

@@ -9,13 +9,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use recording::latency::Latency;
 use recording::read::{self, Info};
-use recording::{Error, Span};
+use recording::{Error, Span, TopicFilter};
 
 use super::Messages;
 use super::html;
+use super::messages::described;
 use super::plan::{Plan, leaves};
-use super::rows::{PUBLISH_TIME, Rows, STAMP, TIME, filter};
-use crate::argument::{from_json, span};
+use super::rows::{PUBLISH_TIME, Rows, STAMP, TIME};
+use crate::argument::{self, from_json, span};
 use crate::error::{Failure, Result};
 use crate::frames::Frames;
 use crate::schema::Schema;
@@ -49,24 +50,29 @@ impl TopicView {
         self.topics.first().map_or("", |topic| &topic.name)
     }
 
+    fn filter(&self) -> TopicFilter {
+        TopicFilter::at_least(self.name())
+    }
+
     /// Returns how it becomes columns; the times are always there.
     fn plan(&self, mut columns: Vec<String>) -> Result<Plan> {
         let asked = !columns.is_empty();
         columns.retain(|column| !is_time(column));
         match asked && columns.is_empty() {
-            true => Plan::of_times(&self.topics),
-            false => Plan::new(&self.topics, &columns),
+            true => Plan::of_times(&self.inner, &self.topics),
+            false => Plan::new(&self.inner, &self.topics, &columns),
         }
     }
 
-    fn table(&self, columns: Vec<String>, span: Span) -> Result<Table> {
-        Ok(Table::of_rows(Rows::new(&self.inner, self.name(), span, self.plan(columns)?)))
+    fn table(&self, py: Python<'_>, columns: Vec<String>, span: Span) -> Result<Table> {
+        let plan = py.detach(|| self.plan(columns))?;
+        Ok(Table::of_rows(Rows::new(&self.inner, self.name(), span, plan)))
     }
 
     fn latency_of(&self) -> Result<Option<Latency>> {
-        let plan = Plan::new(&self.topics, &[])?;
+        let plan = Plan::new(&self.inner, &self.topics, &[])?;
         let mut times = Vec::new();
-        for message in self.inner.messages(&filter(self.name()), Span::ALL)? {
+        for message in self.inner.messages(&self.filter(), Span::ALL)? {
             let message = message?;
             if message.topic.name != self.name() {
                 continue;
@@ -118,7 +124,7 @@ impl TopicView {
     #[getter]
     fn fields<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let fields = PyDict::new(py);
-        for leaf in leaves(Plan::new(&self.topics, &[])?.fields()) {
+        for leaf in leaves(Plan::new(&self.inner, &self.topics, &[])?.fields()) {
             fields.set_item(leaf.path, leaf.kind)?;
         }
         Ok(fields)
@@ -127,13 +133,19 @@ impl TopicView {
     /// Iterates over its messages in the order of their log times.
     #[pyo3(signature = (*, start=None, end=None, raw=false))]
     fn messages(&self, py: Python<'_>, start: Option<&Bound<'_, PyAny>>, end: Option<&Bound<'_, PyAny>>, raw: bool) -> Result<Messages> {
-        Messages::new(py, &self.inner, &filter(self.name()), span(start, end)?, raw, Some(self.name().to_owned()))
+        Messages::new(py, &self.inner, &self.filter(), span(start, end)?, raw, Some(self.name().to_owned()))
     }
 
     /// Returns its messages as Arrow columns, which are read when somebody takes them.
     #[pyo3(signature = (columns=None, *, start=None, end=None))]
-    fn to_arrow(&self, columns: Option<Vec<String>>, start: Option<&Bound<'_, PyAny>>, end: Option<&Bound<'_, PyAny>>) -> Result<Table> {
-        self.table(columns.unwrap_or_default(), span(start, end)?)
+    fn to_arrow(
+        &self,
+        py: Python<'_>,
+        columns: Option<&Bound<'_, PyAny>>,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+    ) -> Result<Table> {
+        self.table(py, argument::columns(columns)?, span(start, end)?)
     }
 
     /// Returns its messages as a pandas `DataFrame`.
@@ -141,11 +153,11 @@ impl TopicView {
     fn to_pandas<'py>(
         &self,
         py: Python<'py>,
-        columns: Option<Vec<String>>,
+        columns: Option<&Bound<'py, PyAny>>,
         start: Option<&Bound<'py, PyAny>>,
         end: Option<&Bound<'py, PyAny>>,
     ) -> Result<Bound<'py, PyAny>> {
-        self.table(columns.unwrap_or_default(), span(start, end)?)?.pandas(py)
+        self.table(py, argument::columns(columns)?, span(start, end)?)?.pandas(py)
     }
 
     /// Returns one field of its messages as a numpy array.
@@ -153,17 +165,18 @@ impl TopicView {
     fn to_numpy<'py>(
         &self,
         py: Python<'py>,
-        column: String,
+        column: &Bound<'py, PyAny>,
         start: Option<&Bound<'py, PyAny>>,
         end: Option<&Bound<'py, PyAny>>,
     ) -> Result<Bound<'py, PyAny>> {
-        self.table(vec![column.clone()], span(start, end)?)?.numpy(py, &column)
+        let column = argument::column(column)?;
+        self.table(py, vec![column.clone()], span(start, end)?)?.numpy(py, &column)
     }
 
     /// Iterates over its pictures, as numpy arrays.
     #[pyo3(signature = (*, start=None, end=None, format="rgb"))]
     fn frames(&self, py: Python<'_>, start: Option<&Bound<'_, PyAny>>, end: Option<&Bound<'_, PyAny>>, format: &str) -> Result<Frames> {
-        Frames::new(py, &self.inner, &filter(self.name()), span(start, end)?, Some(self.name()), format)
+        Frames::new(py, &self.inner, &self.filter(), span(start, end)?, Some(self.name()), format)
     }
 
     /// Returns how late its messages are, from their stamps to their log times.
@@ -189,11 +202,11 @@ impl TopicView {
     }
 
     fn __repr__(&self) -> String {
-        format!("<tapeloop.TopicView {}: {} as {}>", self.name(), self.type_name(), self.encoding())
+        format!("<tapeloop.TopicView {}: {}>", self.name(), described(&self.type_name(), &self.encoding()))
     }
 
     fn _repr_html_(&self) -> String {
-        let fields = Plan::new(&self.topics, &[]).map(|plan| leaves(plan.fields())).map_err(reason);
+        let fields = Plan::new(&self.inner, &self.topics, &[]).map(|plan| leaves(plan.fields())).map_err(reason);
         html::topic(&self.__repr__(), fields)
     }
 }

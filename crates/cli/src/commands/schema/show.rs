@@ -43,12 +43,20 @@ impl Show {
 fn lines(definition: &Definition) -> Vec<String> {
     let mut tree = outline::lines(&definition.tree).into_iter();
     let mut lines: Vec<String> = tree.by_ref().take(1).collect();
+    if let Some(first) = lines.first_mut().filter(|first| first.is_empty()) {
+        first.push_str("(no type)");
+    }
     if !definition.topics.is_empty() {
         lines.push(format!("topics   {}", definition.topics.join(", ")));
     }
     let written =
         [definition.encoding.as_str(), definition.language.as_str()].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>();
-    lines.push(format!("written  {}", written.join(", defined in ")));
+    let inferred = if definition.inferred { "; nothing defines its fields: these are those of the first messages" } else { "" };
+    lines.push(format!("written  {}{inferred}", written.join(", defined in ")));
+    lines.extend(definition.other.iter().map(|other| {
+        let (own, others) = if definition.language == "ros1msg" { ("ROS 1", "ROS 2") } else { ("ROS 2", "ROS 1") };
+        format!("of       {own}; {others} has {other}")
+    }));
     lines.extend(definition.hash.iter().map(|hash| format!("hash     {hash}")));
     lines.extend(tree);
     lines
@@ -57,6 +65,7 @@ fn lines(definition: &Definition) -> Vec<String> {
 fn to_json(definition: &Definition) -> Value {
     let mut value = json!({ "topics": definition.topics, "encoding": definition.encoding, "schema_encoding": definition.language });
     if let (Value::Object(object), Value::Object(tree)) = (&mut value, outline::json(&definition.tree)) {
+        object.extend(definition.inferred.then(|| ("inferred".to_owned(), json!(true))));
         object.extend(definition.hash.iter().map(|hash| ("hash".to_owned(), json!(hash))));
         object.extend(tree);
     }

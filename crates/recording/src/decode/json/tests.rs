@@ -48,7 +48,7 @@ fn fields_are_told_in_the_order_of_the_schema_whatever_theirs() {
     let decoder = decoder(Some(STATE));
     assert_eq!(
         told(&decoder, payload).unwrap().to_string(),
-        r#"{"x":3.0,"n":2,"name":"ü\n","image":"TWFu","at":{"sec":-1,"nsec":5},"list":[1,255],"three":[1.0,2.5,"NaN"],"tags":{"k":"v"},"any":{"a":[1,"b",null,{"c":1.5}]},"level":"INFO"}"#
+        r#"{"x":3,"n":2,"name":"ü\n","image":"TWFu","at":{"sec":-1,"nsec":5},"list":[1,255],"three":[1,2.5,"NaN"],"tags":{"k":"v"},"any":{"a":[1,"b",null,{"c":1.5}]},"level":"INFO"}"#
     );
     let mut columns = decoder.columns(&[]).unwrap();
     columns.push(payload.as_bytes()).unwrap();

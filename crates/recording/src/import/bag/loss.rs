@@ -58,28 +58,19 @@ pub(super) struct Damage {
 #[derive(Clone, Debug)]
 pub(super) struct Broken {
     offset: u64,
+    /// Where its bytes in the file end.
+    end: u64,
     reason: String,
     /// Where in the chunk the messages begin that were read, in order.
     read_at: Vec<u32>,
     content: Content,
-    /// Uncompressed bytes that were not read.
-    unread: u64,
     /// By connection, what its indexes name and was not read: how many, first and last log time.
     lost: BTreeMap<u32, (u64, i64, i64)>,
     indexed: bool,
 }
 
 impl Broken {
-    pub(super) fn new(
-        stretch: &Stretch,
-        wrong: Option<String>,
-        gaps: &[Range<usize>],
-        unpacked: usize,
-        size: u32,
-        read_at: Vec<u32>,
-    ) -> Self {
-        let missing = u64::from(size).saturating_sub(unpacked as u64);
-        let unread: usize = gaps.iter().map(ExactSizeIterator::len).sum();
+    pub(super) fn new(stretch: &Stretch, wrong: Option<String>, gaps: &[Range<usize>], unpacked: usize, read_at: Vec<u32>) -> Self {
         let places = || {
             let in_file = matches!(&stretch.body, Body::Chunk { stored, .. } if stored.end - stored.start == unpacked as u64);
             let shift = if in_file { stretch.stored().start } else { 0 };
@@ -91,10 +82,10 @@ impl Broken {
         let why = wrong.unwrap_or_else(places);
         Self {
             offset: stretch.offset,
+            end: stretch.end,
             reason: format!("damaged chunk at byte {}: {why}", stretch.offset),
             read_at,
             content: stretch.content.clone(),
-            unread: missing + unread as u64,
             lost: BTreeMap::new(),
             indexed: false,
         }
@@ -114,8 +105,7 @@ impl Broken {
     }
 
     fn losses(&self, scan: &Scan) -> Vec<Loss> {
-        let whole =
-            Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: Some(self.unread), reason: self.reason.clone() };
+        let whole = Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason: self.reason.clone() };
         if self.indexed {
             let of_topic = |(conn, (count, start_ns, end_ns)): (&u32, &(u64, i64, i64))| Loss {
                 topic: scan.connections.name(*conn),
@@ -165,10 +155,13 @@ fn info_losses(scan: &Scan, info: &ChunkInfo, read: &BTreeMap<u16, u64>, times: 
 
 /// Returns what of a range of the file a scan that ended at `end` lost; what is no loss comes as a note.
 pub(super) fn of_scan(scan: &Scan, range: &Range<u64>, end: u64) -> (Vec<Loss>, Vec<String>) {
-    let broken = scan.broken.iter().filter(|broken| range.contains(&broken.offset));
-    let mut losses: Vec<Loss> = broken.flat_map(|broken| broken.losses(scan)).collect();
-    let mut notes = Vec::new();
     let cut = scan.whole && scan.index_at > end;
+    // What the cut took of a chunk is part of what it took of the file.
+    let torn = scan.broken.last().filter(|broken| cut && broken.end >= end && !broken.indexed && !scan.infos.contains_key(&broken.offset));
+    let broken = scan.broken.iter().filter(|broken| range.contains(&broken.offset));
+    let told_alone = broken.filter(|broken| torn.is_none_or(|torn| torn.offset != broken.offset));
+    let mut losses: Vec<Loss> = told_alone.flat_map(|broken| broken.losses(scan)).collect();
+    let mut notes = Vec::new();
     let mut told = false;
     let mut rest = (0u64, 0u64);
     for damage in scan.damages.iter().filter(|damage| range.contains(&damage.from)) {
@@ -188,16 +181,17 @@ pub(super) fn of_scan(scan: &Scan, range: &Range<u64>, end: u64) -> (Vec<Loss>, 
             continue;
         }
         told |= cut && damage.to == end;
-        losses.extend(damage_losses(scan, damage, if told && damage.to == end { scan.index_at - damage.from } else { length }, &reason));
+        losses.extend(damage_losses(scan, damage, &reason));
     }
     if rest.0 > 0 {
-        let reason = format!("damaged: {} more places", rest.0);
-        losses.push(Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: Some(rest.1), reason });
+        let reason = format!("damaged: {} more places, {} bytes", rest.0, rest.1);
+        losses.push(Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason });
     }
     if cut && !told {
-        let reason = format!("cut: the file ends at byte {end} and had at least {} bytes", scan.index_at);
+        let within = torn.map_or(String::new(), |torn| format!(", within the chunk at byte {},", torn.offset));
+        let reason = format!("cut: the file ends at byte {end}{within} and had at least {} bytes", scan.index_at);
         let start_ns = scan.stretches.last().and_then(|stretch| stretch.content.times).map(|(_, last)| last);
-        losses.push(Loss { topic: None, start_ns, end_ns: None, messages: None, bytes: Some(scan.index_at - end), reason });
+        losses.push(Loss { topic: None, start_ns, end_ns: None, messages: None, bytes: None, reason });
     }
     losses.extend(undefined(scan, range));
     if scan.connections.too_many > 0 {
@@ -218,7 +212,7 @@ fn harmless(scan: &Scan, damage: &Damage) -> Option<&'static str> {
     within.then_some("the index of a chunk")
 }
 
-fn damage_losses(scan: &Scan, damage: &Damage, bytes: u64, reason: &str) -> Vec<Loss> {
+fn damage_losses(scan: &Scan, damage: &Damage, reason: &str) -> Vec<Loss> {
     let mut losses = Vec::new();
     for (position, info) in scan.infos.range(damage.from..damage.to) {
         let next = scan.infos.range(position + 1..).next().map_or(u64::MAX, |(next, _)| *next);
@@ -232,7 +226,7 @@ fn damage_losses(scan: &Scan, damage: &Damage, bytes: u64, reason: &str) -> Vec<
     }
     if losses.is_empty() {
         let (start_ns, end_ns) = around(scan, damage.from, damage.to);
-        losses.push(Loss { topic: None, start_ns, end_ns, messages: None, bytes: Some(bytes), reason: reason.to_owned() });
+        losses.push(Loss { topic: None, start_ns, end_ns, messages: None, bytes: None, reason: reason.to_owned() });
     }
     losses
 }

@@ -344,6 +344,8 @@ fn of_scan(scan: Scan) -> Bag {
         blocks: stretches.iter().map(super::stretch::Stretch::to_block).collect(),
         losses,
         notes: scan.notes.into_iter().chain(more).collect(),
+        // What was closed and is whole is opened by its index.
+        is_open: true,
         ..Index::default()
     };
     Bag::scanned(index, scan.connections, stretches)

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::content::Damaged;
 use super::record::{self, Parsed};
 use super::{blocks, lz4};
+use crate::mcap::decompress;
 
 /// The largest chunk that is read, decompressed; one message can have 200 MB.
 pub(super) const UNPACKED_LIMIT: u64 = 2 << 30;
@@ -73,20 +74,20 @@ pub(super) fn unpack(compression: &Compression, stored: Bytes, size: u32) -> Unp
         Compression::Unknown(name) => {
             wrong(Vec::new(), Damaged::Search, format!("unknown compression '{name}' (known are none, bz2 and lz4)"))
         }
-        Compression::Bz2 => match read(bzip2::read::BzDecoder::new(&stored[..]), size) {
+        Compression::Bz2 => match read("bz2", bzip2::read::BzDecoder::new(&stored[..]), size) {
             Ok(bytes) => Unpacked { bytes: bytes.into(), damaged: Damaged::Search, wrong: None },
-            Err(why) => wrong(blocks::leading(&stored, limit(size)), Damaged::Search, format!("bz2: {why}")),
+            Err(why) => wrong(blocks::leading(&stored, limit(size)), Damaged::Search, why),
         },
-        Compression::Lz4 => match read(lz4_flex::frame::FrameDecoder::new(&stored[..]), size) {
+        Compression::Lz4 => match read("lz4", lz4_flex::frame::FrameDecoder::new(&stored[..]), size) {
             // A frame that ends early ends without an error.
             Ok(bytes) if bytes.len() == size as usize => Unpacked { bytes: bytes.into(), damaged: Damaged::Search, wrong: None },
             Ok(bytes) if lz4::is_complete(&stored) => Unpacked { bytes: bytes.into(), damaged: Damaged::Search, wrong: None },
             outcome => {
-                let why = outcome.err().unwrap_or_else(|| "it ends early".to_owned());
+                let why = outcome.err().unwrap_or_else(|| "its lz4 data ends early".to_owned());
                 let (bytes, stopped) = lz4::leading(&stored, limit(size));
                 // Where every block can be decompressed and the checksum does not fit, nobody knows which bytes are wrong.
                 let bytes = if stopped { bytes } else { Vec::new() };
-                wrong(bytes, Damaged::Stop(LZ4_DOUBT), format!("lz4: {why}"))
+                wrong(bytes, Damaged::Stop(LZ4_DOUBT), why)
             }
         },
     }
@@ -97,13 +98,13 @@ fn limit(size: u32) -> usize {
     usize::try_from(u64::from(size).clamp(WRONG_SIZE_LIMIT, UNPACKED_LIMIT)).unwrap_or(usize::MAX)
 }
 
-fn read(decoder: impl Read, size: u32) -> Result<Vec<u8>, String> {
+fn read(name: &str, decoder: impl Read, size: u32) -> Result<Vec<u8>, String> {
     let limit = limit(size);
     let mut bytes = Vec::new();
     // One byte more than expected shows the decoder its end without another allocation.
     let reserved = (size as usize).saturating_add(1).min(RESERVE_LIMIT);
     bytes.try_reserve_exact(reserved).map_err(|_| format!("no memory for {reserved} bytes"))?;
-    decoder.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    decoder.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|error| decompress::wrong(name, &error))?;
     if bytes.len() > limit {
         return Err(format!("more than {limit} bytes come out of a chunk of {size}"));
     }

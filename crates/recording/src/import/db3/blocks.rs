@@ -95,6 +95,8 @@ pub(super) struct Builder {
     last_ns: Option<i64>,
     claimed: u64,
     pub(super) rows: u64,
+    /// The lowest and the highest row number of a message.
+    bounds: Option<(i64, i64)>,
     /// How many messages begin as zstd does.
     pub(super) packed: u64,
 }
@@ -206,6 +208,7 @@ impl Builder {
         block.end_ns = block.end_ns.max(row.time_ns);
         block.channels.insert(channel);
         self.rows += 1;
+        self.bounds = Some(self.bounds.map_or((rowid, rowid), |(low, high)| (low.min(rowid), high.max(rowid))));
         if let Some(gap) = self.gaps.last_mut().filter(|gap| gap.after_ns.is_none() && gap.rows.1 < rowid) {
             gap.after_ns = Some(row.time_ns);
         }
@@ -227,7 +230,8 @@ impl Builder {
                 gap.pages += 1;
             }
             None => {
-                let first = at_page(database, page, why);
+                // Page 0 stands for all pages: those of a table that no list of tables names.
+                let first = if page == 0 { "the list of tables is damaged".to_owned() } else { at_page(database, page, why) };
                 self.gaps.push(Gap { rows, pages: 1, first, before_ns: self.last_ns, after_ns: None, found: 0 });
             }
         }
@@ -275,12 +279,16 @@ impl Builder {
     }
 
     /// Returns what is lost, and what is not although pages are damaged.
-    pub(super) fn losses(&mut self, database: &Database) -> (Vec<Loss>, Vec<String>) {
+    pub(super) fn losses(&mut self) -> (Vec<Loss>, Vec<String>) {
         let mut losses = std::mem::take(&mut self.losses);
         let mut notes = Vec::new();
         for gap in std::mem::take(&mut self.gaps) {
             let bounded = gap.rows.0 != i64::MIN && gap.rows.1 != i64::MAX;
-            let missing = bounded.then(|| gap.rows.1.abs_diff(gap.rows.0).saturating_sub(gap.found));
+            let mut missing = bounded.then(|| gap.rows.1.abs_diff(gap.rows.0).saturating_sub(gap.found));
+            // Where all rows were looked for, their numbers tell: rosbag2 counts them from 1 on.
+            if let ((i64::MIN, i64::MAX), Some((1.., high))) = (gap.rows, self.bounds) {
+                missing = Some(high.unsigned_abs().saturating_sub(self.rows)).filter(|missing| *missing == 0);
+            }
             let others = if gap.pages > 1 { format!(" and {} more pages", gap.pages - 1) } else { String::new() };
             let found = format!("{} messages found by looking at every page", gap.found);
             if missing == Some(0) {
@@ -295,8 +303,7 @@ impl Builder {
             };
             let found = if gap.found > 0 { format!("; {found}") } else { String::new() };
             let reason = format!("{}{others}: {rows}{found}", gap.first);
-            let bytes = Some(gap.pages * u64::from(database.layout().page_size));
-            losses.push(Loss { topic: None, start_ns: gap.before_ns, end_ns: gap.after_ns, messages: missing, bytes, reason });
+            losses.push(Loss { topic: None, start_ns: gap.before_ns, end_ns: gap.after_ns, messages: missing, bytes: None, reason });
         }
         if self.unlisted.0 > 0 {
             let reason = format!("{} more pages have damaged rows", self.unlisted.0);

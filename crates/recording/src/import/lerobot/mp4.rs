@@ -1,6 +1,7 @@
 //! Where the samples of a video stand in an MP4 file, and how they are encoded.
 //!
-//! **Invariant:** no table is longer than the bytes it stands in, and no sample is outside of the file.
+//! **Invariant:** no table is longer than the bytes it stands in, no sample is outside of the file, and all samples together are no
+//! longer than it.
 
 use std::io;
 use std::ops::Range;
@@ -242,8 +243,7 @@ fn ranges(table: &[u8], file_length: u64) -> Option<Vec<Range<u64>>> {
     let run_count = (number(runs, 4)? as usize).min(runs.len().saturating_sub(8) / 12);
     let run = |index: usize| Some((number(runs, 8 + index * 12)? as usize, number(runs, 12 + index * 12)? as usize));
     let mut ranges = Vec::new();
-    let mut next_run = 0;
-    let mut per_chunk = 0;
+    let (mut next_run, mut per_chunk, mut claimed) = (0, 0, 0_u64);
     for chunk in 0..chunk_count {
         while next_run < run_count && run(next_run).is_some_and(|(first, _)| first <= chunk + 1) {
             per_chunk = run(next_run).map_or(0, |(_, count)| count);
@@ -253,7 +253,13 @@ fn ranges(table: &[u8], file_length: u64) -> Option<Vec<Range<u64>>> {
         let mut offset = if is_long { long(chunks, at)? } else { u64::from(number(chunks, at)?) };
         for _ in 0..per_chunk.min(count - ranges.len()) {
             let end = offset.saturating_add(size(ranges.len()));
-            ranges.push(if end <= file_length { offset..end } else { offset..offset });
+            let total = claimed.saturating_add(end - offset);
+            if end <= file_length && total <= file_length {
+                ranges.push(offset..end);
+                claimed = total;
+            } else {
+                ranges.push(offset..offset);
+            }
             offset = end;
         }
     }
@@ -341,4 +347,23 @@ fn add_set(config: &[u8], at: usize, sets: &mut Vec<u8>) -> Option<usize> {
     sets.extend_from_slice(&[0, 0, 0, 1]);
     sets.extend_from_slice(config.get(at + 2..at + 2 + length)?);
     Some(at + 2 + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(kind: &[u8; 4], numbers: &[u32]) -> Vec<u8> {
+        let body: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        [&(body.len() as u32 + 8).to_be_bytes()[..], kind, &body].concat()
+    }
+
+    #[test]
+    fn samples_that_claim_the_same_bytes_again_and_again_have_none() {
+        let sizes = part(b"stsz", &[&[0, 0, 1000][..], &[60; 1000]].concat());
+        let chunks = part(b"stco", &[&[0, 1000][..], &[20; 1000]].concat());
+        let table = [sizes, chunks, part(b"stsc", &[0, 1, 1, 1, 1])].concat();
+        let ranges = ranges(&table, 130).unwrap();
+        assert_eq!((ranges.len(), ranges.iter().map(|range| range.end - range.start).sum::<u64>()), (1000, 120));
+    }
 }

@@ -3,7 +3,6 @@
 //! **Invariant:** columns that nobody wants are not read, and a block is a few megabytes of one group of rows.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -24,6 +23,13 @@ use crate::source::ReadAt;
 
 /// How many bytes of values make a block.
 const BLOCK_BYTES: u64 = 2 << 20;
+
+/// The most that a block's messages may take.
+const BLOCK_LIMIT: usize = 256 << 20;
+
+/// How many rows a file may have, and how many more for each of its bytes: a row that is as the one before takes none.
+const ROW_LIMIT: u64 = 1 << 20;
+const ROWS_PER_BYTE: u64 = 16;
 
 /// The topic of what a row's task is.
 const TASK: &str = "/task";
@@ -74,28 +80,37 @@ struct Rows {
 impl Data {
     /// Reads which rows belong to which episode.
     pub(super) fn open(source: Arc<dyn ReadAt>) -> std::result::Result<Self, String> {
+        let length = source.len().map_err(|error| error.to_string())?;
+        let mut left = usize::try_from(length.saturating_mul(ROWS_PER_BYTE).saturating_add(ROW_LIMIT)).unwrap_or(usize::MAX);
         let table = Table::open(source)?;
         let keys: Vec<usize> = ["episode_index", "frame_index"].iter().filter_map(|name| table.column(name)).collect();
         if keys.len() < 2 {
             return Err("it has no columns episode_index and frame_index".to_owned());
         }
         let (mut slices, mut lost) = (Vec::new(), Vec::new());
-        for (group, (rows, bytes)) in table.groups().into_iter().enumerate() {
-            let per_row = (bytes / rows.max(1) as u64).max(1);
-            let step = usize::try_from(BLOCK_BYTES / per_row).unwrap_or(1).max(1);
+        for (group, (claimed, bytes)) in table.groups().into_iter().enumerate() {
             let mut stretches: Vec<Stretch> = Vec::new();
-            let read = table.read(&keys, Slice { group, first: 0, count: rows }, &mut |batch| {
+            let read = table.read(&keys, Slice { group, first: 0, count: claimed }, &mut |batch| {
+                let rest = left.checked_sub(batch.num_rows());
+                left = rest.ok_or_else(|| format!("{length} bytes cannot have so many rows"))?;
                 stretches_of(batch, &mut stretches);
                 Ok(())
             });
             if let Err(why) = read {
-                lost.push(format!("group {group} of {rows} rows: {why}"));
+                lost.push(format!("group {group} of {claimed} rows: {why}"));
                 continue;
             }
-            for first in (0..rows).step_by(step) {
-                let slice = Slice { group, first, count: step.min(rows - first) };
-                slices.push((slice, part(&stretches, first as i64..(first + slice.count) as i64)));
+            let rows = stretches.iter().map(|stretch| stretch.count).sum::<i64>() as usize;
+            if rows < claimed {
+                lost.push(format!("group {group} has {rows} of the {claimed} rows that it claims"));
             }
+            let per_row = (bytes / rows.max(1) as u64).max(1);
+            let step = usize::try_from(BLOCK_BYTES / per_row).unwrap_or(1).max(1);
+            let pieces = cut(&stretches, step as i64).into_iter().enumerate();
+            slices.extend(pieces.map(|(index, piece)| {
+                let first = index * step;
+                (Slice { group, first, count: step.min(rows - first) }, piece)
+            }));
         }
         Ok(Self { table, slices, lost })
     }
@@ -153,7 +168,7 @@ impl Data {
         });
         let blocks = blocks.collect();
         let losses = self.lost.into_iter().map(super::timeline::lost).collect();
-        let index = Index { format: "lerobot", topics, blocks, losses, notes, metadata: Vec::new() };
+        let index = Index { format: "lerobot", topics, blocks, losses, notes, ..Index::default() };
         Arc::new(Rows { index, table: self.table, slices: self.slices, columns, timeline, tasks })
     }
 }
@@ -199,18 +214,24 @@ fn stretches_of(batch: &RecordBatch, stretches: &mut Vec<Stretch>) {
     }
 }
 
-/// Returns the stretches of some rows.
-fn part(stretches: &[Stretch], rows: Range<i64>) -> Vec<Stretch> {
-    let mut found = Vec::new();
-    let mut at = 0;
+/// Cuts stretches into pieces of so many rows, the last perhaps of fewer.
+fn cut(stretches: &[Stretch], rows: i64) -> Vec<Vec<Stretch>> {
+    let mut pieces: Vec<Vec<Stretch>> = Vec::new();
+    let mut room = 0;
     for stretch in stretches {
-        let (start, end) = (rows.start.max(at), rows.end.min(at + stretch.count));
-        if start < end {
-            found.push(Stretch { episode: stretch.episode, first_frame: stretch.first_frame + start - at, count: end - start });
+        let mut rest = *stretch;
+        while rest.count > 0 {
+            if room == 0 {
+                pieces.push(Vec::new());
+                room = rows;
+            }
+            let count = rest.count.min(room);
+            pieces.last_mut().into_iter().for_each(|piece| piece.push(Stretch { count, ..rest }));
+            room -= count;
+            (rest.first_frame, rest.count) = (rest.first_frame + count, rest.count - count);
         }
-        at += stretch.count;
     }
-    found
+    pieces
 }
 
 impl Container for Rows {
@@ -271,6 +292,10 @@ impl Container for Rows {
         Ok(Ok(Loaded { bytes: Bytes::from(out.bytes), places: out.places, losses: out.losses, chunk: None }))
     }
 
+    fn has_byte_ranges(&self) -> bool {
+        false
+    }
+
     fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
         None
     }
@@ -314,8 +339,11 @@ impl Rows {
             }
         }
         out.bytes.extend_from_slice(out.text.as_bytes());
-        let place = |value: usize| u32::try_from(value).map_err(|_| "a block of more than 4 GiB".to_owned());
-        let (start, length) = (place(start)?, place(out.bytes.len() - start)?);
+        if out.bytes.len() > BLOCK_LIMIT {
+            out.bytes.truncate(start);
+            return Err(format!("more than {BLOCK_LIMIT} bytes in one block"));
+        }
+        let (start, length) = (start as u32, (out.bytes.len() - start) as u32);
         let channel = channel as u16;
         out.places.push(Place { log_time_ns: time_ns, publish_time_ns: time_ns, start, length, sequence: 0, channel });
         Ok(())
@@ -333,4 +361,17 @@ fn image_at(column: &dyn Array, row: usize) -> Option<&[u8]> {
     }
     let short = own.as_binary_opt::<i32>().map(|bytes| bytes.value(row));
     short.or_else(|| own.as_binary_opt::<i64>().map(|bytes| bytes.value(row)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_are_cut_where_blocks_end() {
+        let stretch = |episode, first_frame, count| Stretch { episode, first_frame, count };
+        let pieces = cut(&[stretch(0, 5, 3), stretch(1, 0, 6)], 4);
+        assert_eq!(pieces, [vec![stretch(0, 5, 3), stretch(1, 0, 1)], vec![stretch(1, 1, 4)], vec![stretch(1, 5, 1)]]);
+        assert!(cut(&[], 4).is_empty());
+    }
 }

@@ -99,8 +99,17 @@ impl std::fmt::Debug for Table {
 /// Runs what may panic on damaged files: the parquet reader checks much, but not everything.
 fn contained<T>(run: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(outcome) => outcome.map_err(|error| format!("parquet: {error}")),
-        Err(_) => Err("parquet: the file is damaged".to_owned()),
+        Ok(outcome) => outcome.map_err(|error| wrong(&error)),
+        Err(_) => Err("the Parquet file is damaged".to_owned()),
+    }
+}
+
+/// Says what is wrong with a file that the Parquet library cannot read.
+fn wrong(error: &ParquetError) -> String {
+    match error {
+        ParquetError::External(error) => format!("the Parquet file cannot be read: {error}"),
+        error if error.to_string().contains("footer") => "the Parquet file has no footer: it was not closed, or it is cut".to_owned(),
+        _ => "the Parquet file is damaged".to_owned(),
     }
 }
 
@@ -154,7 +163,24 @@ impl ChunkReader for Chunks {
 impl Read for From {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read_at(self.at, buffer)?;
+        // The parquet reader skips as many numbers as a list claims to have, also behind the end, unless that is an error.
+        if count == 0 && !buffer.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends"));
+        }
         self.at += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_behind_the_end_is_an_error() {
+        let mut from = From { source: Arc::new(Bytes::from_static(b"abc")), at: 1 };
+        assert_eq!(from.read(&mut [0; 8]).unwrap(), 2);
+        assert_eq!(from.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(from.read(&mut []).unwrap(), 0);
     }
 }

@@ -225,13 +225,14 @@ pub(super) fn lost(reason: String) -> Loss {
     Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason }
 }
 
-/// Returns the loss of a file with parts of some episodes.
-pub(super) fn lost_file(timeline: &Timeline, topic: Option<String>, episodes: &[i64], path: &Path, why: &str) -> Loss {
+/// Returns the loss of a file with `topics` streams of some episodes, whose messages are as many as the episodes are long.
+pub(super) fn lost_file(timeline: &Timeline, topic: Option<String>, topics: u64, episodes: &[i64], path: &Path, why: &str) -> Loss {
     let spans = episodes.iter().filter_map(|episode| timeline.span_ns(*episode));
     let (start_ns, end_ns) = spans.fold((None, None), |(start, end): (Option<i64>, Option<i64>), span| {
         (Some(start.map_or(span.start, |start| start.min(span.start))), end.max(Some(span.end)))
     });
-    let messages = episodes.iter().filter_map(|episode| timeline.episodes.get(episode)).map(|episode| episode.length as u64).sum();
-    let messages = topic.is_some().then_some(messages);
+    let lengths = episodes.iter().map(|episode| timeline.episodes.get(episode).map(|episode| episode.length as u64));
+    let rows: Option<u64> = lengths.sum::<Option<u64>>().filter(|_| !episodes.is_empty());
+    let messages = rows.map(|rows| rows * topics);
     Loss { topic, start_ns, end_ns, messages, bytes: None, reason: format!("{why}: {}", path.display()) }
 }

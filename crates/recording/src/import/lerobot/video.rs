@@ -79,7 +79,7 @@ pub(super) fn container(track: Track, feature: &str, clips: &[(i64, Clip)], time
     let metadata = BTreeMap::new();
     let topic = Topic { name: topic, encoding: "protobuf".to_owned(), schema: Some(VIDEO.schema()), metadata };
     let topics = BTreeMap::from([(0, Arc::new(topic))]);
-    let index = Index { format: "lerobot", topics, blocks: index_blocks, losses, notes, metadata: Vec::new() };
+    let index = Index { format: "lerobot", topics, blocks: index_blocks, losses, notes, ..Index::default() };
     let frame_id = feature.rsplit('.').next().unwrap_or_default().to_owned();
     Arc::new(Video { index, codec: track.codec, frame_id, images, blocks })
 }

@@ -134,6 +134,23 @@ fn flags(body: &[u8]) -> Option<Message<'_>> {
     Some(Message::Flags { incompatible, appended: [offsets.next()?, offsets.next()?, offsets.next()?] })
 }
 
+/// Returns what a definition is about whose message the end of the bytes cuts, as far as it tells.
+pub(super) fn cut_definition(bytes: &[u8]) -> Option<String> {
+    let (head, body) = bytes.split_first_chunk::<HEADER>()?;
+    let key = |body: &[u8]| {
+        let (length, rest) = body.split_first()?;
+        let key = printable(rest.get(..usize::from(*length))?)?;
+        key.split_once(' ').map(|(_, key)| key.to_owned())
+    };
+    match head[2] {
+        b'F' => printable(body)?.split_once(':').map(|(name, _)| format!("in the definition of '{name}'")),
+        b'I' => key(body).map(|key| format!("in the information '{key}'")),
+        b'M' => key(body.get(1..)?).map(|key| format!("in the information '{key}'")),
+        b'P' => key(body).map(|key| format!("in the parameter '{key}'")),
+        _ => None,
+    }
+}
+
 /// Returns bytes as text if they are nothing else.
 pub(super) fn printable(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;

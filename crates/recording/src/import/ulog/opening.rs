@@ -19,6 +19,9 @@ use crate::time::format_duration;
 /// The newest version of the format that is known.
 const VERSION: u8 = 1;
 
+/// How many names of what nothing defines are told.
+const NAMES_TOLD: usize = 5;
+
 /// A log that is being opened.
 #[derive(Debug, Default)]
 pub struct Opening {
@@ -93,7 +96,7 @@ fn finish(scan: Scan, mut notes: Vec<String>) -> Log {
     }
     notes.extend(observations(&scan));
     let losses = losses(&scan, boot_ns);
-    let mut topics = scan.streams.topics();
+    let mut topics = scan.streams.topics(boot_ns);
     let texts: Vec<u16> = scan.stretches.iter().flat_map(|stretch| &stretch.text.channels).copied().collect();
     if texts.contains(&LOG) {
         topics.insert(LOG, text::log_topic());
@@ -113,7 +116,8 @@ fn finish(scan: Scan, mut notes: Vec<String>) -> Log {
     ];
     let metadata: Vec<(String, BTreeMap<String, String>)> =
         maps.into_iter().filter(|(_, map)| !map.is_empty()).map(|(name, map)| (name.to_owned(), map)).collect();
-    let mut index = Index { format: "ulog", topics, losses, notes, metadata, ..Index::default() };
+    let told_losses = losses.iter().filter(|loss| loss.reason.starts_with("dropout:")).cloned().collect();
+    let mut index = Index { format: "ulog", topics, losses, told_losses, notes, metadata, ..Index::default() };
     let mut blocks = Vec::new();
     for stretch in scan.stretches.into_iter().map(Arc::new) {
         for (content, part) in [(&stretch.data, Part::Data(stretch.clone())), (&stretch.text, Part::Text(stretch.clone()))] {
@@ -149,8 +153,18 @@ fn observations(scan: &Scan) -> Vec<String> {
     if let Some(offset) = scan.appended.iter().find(|offset| **offset > scan.end) {
         notes.push(format!("data was appended at byte {offset}, behind the end of the file"));
     }
+    let undefined = scan.undefined();
+    if !undefined.is_empty() {
+        let first: Vec<&str> = undefined.iter().take(NAMES_TOLD).copied().collect();
+        let more = undefined.len() - first.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        notes.push(format!("nothing in the file says what messages of {}{more} are made of", first.join(", ")));
+    }
     if scan.streams.too_many > 0 {
         notes.push(format!("{} subscriptions are more than a file may have; their messages are not read", scan.streams.too_many));
+    }
+    if scan.streams.is_full() {
+        notes.push("its definitions are too long: some topics have no type".to_owned());
     }
     notes
 }
@@ -179,8 +193,10 @@ fn losses(scan: &Scan, boot_ns: i64) -> Vec<Loss> {
         Loss {
             start_ns: damage.before_us.map(to_ns),
             end_ns: damage.behind_us.map(to_ns),
-            bytes: Some(bytes),
-            reason: format!("{what} {bytes} bytes at byte {}", damage.from),
+            reason: match &damage.definition {
+                Some(definition) => format!("{what} {bytes} bytes at byte {}, {definition}", damage.from),
+                None => format!("{what} {bytes} bytes at byte {}", damage.from),
+            },
             ..none.clone()
         }
     });

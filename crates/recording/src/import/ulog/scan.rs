@@ -4,6 +4,9 @@
 //!
 //! **Invariant:** a step that fails has changed nothing; every byte of the file is in a message or in a loss.
 
+mod belief;
+
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -23,9 +26,6 @@ const BLOCK_LENGTH: u64 = 1 << 20;
 
 /// How much must follow a message, where anything does, to tell whether it is one: three of the largest.
 const LOOK_AHEAD: usize = 3 * (HEADER + u16::MAX as usize);
-
-/// So many messages in a row that may be some are believed.
-const CHAIN: usize = 64;
 
 /// How many damaged places are told one by one.
 const DAMAGE_LIMIT: usize = 10_000;
@@ -84,6 +84,8 @@ pub(super) struct Damage {
     /// The times of the last message in front of it and of the first one behind it.
     pub(super) before_us: Option<u64>,
     pub(super) behind_us: Option<u64>,
+    /// What a definition is about that it cuts, where it begins in one.
+    pub(super) definition: Option<String>,
 }
 
 /// A time in which the logger could not keep up.
@@ -110,6 +112,10 @@ pub(super) struct Scan {
     /// Where appended data begins: whatever stands in front of it ends there.
     pub(super) appended: Vec<u64>,
     searching: Option<u64>,
+    /// What the definition is about that the damage begins in.
+    cut: Option<String>,
+    /// How many bytes searches have looked at.
+    looked: Cell<u64>,
     pending: Option<Pending>,
     state: Before,
     open: Option<Stretch>,
@@ -170,6 +176,13 @@ impl Scan {
         Ok(self.at >= self.end)
     }
 
+    /// Returns the names of streams with messages whose format is lost.
+    pub(super) fn undefined(&self) -> BTreeSet<&str> {
+        let channels = self.stretches.iter().flat_map(|stretch| &stretch.data.channels);
+        let streams = channels.filter_map(|channel| self.streams.get(*channel));
+        streams.filter(|stream| !stream.is_defined()).map(|stream| stream.name.as_str()).collect()
+    }
+
     /// Reads the message at the beginning of `bytes`, which end at a wall or reach far enough; `before` stands in front of them.
     fn message(&mut self, before: &[u8], bytes: &[u8], at_wall: bool) {
         let length = match self.believe(bytes, at_wall) {
@@ -202,6 +215,7 @@ impl Scan {
 
     /// Finds out where the damage begins that shows here, and begins the search for its end.
     fn damaged(&mut self, before: &[u8], bytes: &[u8], at_wall: bool) {
+        self.cut = if matches!(message::parse(bytes), Parsed::Short(_)) { message::cut_definition(bytes) } else { None };
         let hole = bytes.iter().take(HOLE).all(|byte| *byte == 0);
         let length = self.pending.map_or(0, |pending| (self.at - pending.offset) as usize).min(before.len());
         let tail = [&before[before.len() - length..], &bytes[..bytes.len().min(LOOK_AHEAD)]].concat();
@@ -228,12 +242,6 @@ impl Scan {
         }
     }
 
-    /// Returns whether bytes begin with a message that others follow.
-    fn begins(&self, bytes: &[u8], at_wall: bool) -> bool {
-        message::is_known(bytes.get(2).copied().unwrap_or_default())
-            && matches!(self.look(bytes), Look::Right(length) if length == bytes.len() || self.goes_on(&bytes[length..], at_wall))
-    }
-
     /// Searches for the end of damage.
     fn search(&mut self, bytes: &[u8], at_wall: bool) {
         let far = if at_wall { bytes.len() } else { bytes.len().saturating_sub(LOOK_AHEAD).max(1) };
@@ -244,55 +252,6 @@ impl Scan {
                 self.close_damage();
             }
             None => self.at += far as u64,
-        }
-    }
-
-    /// Returns how long the message is that bytes begin with, if it is one.
-    fn believe(&self, bytes: &[u8], at_wall: bool) -> Option<usize> {
-        match self.look(bytes) {
-            Look::Right(length) => Some(length),
-            // New kinds of messages may come, and subscriptions may be lost: what follows tells.
-            Look::Perhaps(length) if length == bytes.len() => at_wall.then_some(length),
-            // Nothing good stands inside of it either: a wrong length leads to a good message by chance.
-            Look::Perhaps(length) => {
-                let follows = self.goes_on(&bytes[length..], at_wall);
-                let alone = || !(1..length).any(|at| self.begins(&bytes[at..], at_wall));
-                (follows && alone()).then_some(length)
-            }
-            Look::Wrong => None,
-        }
-    }
-
-    /// Returns whether messages follow: a good one, if perhaps behind others that may be some.
-    fn goes_on(&self, bytes: &[u8], at_wall: bool) -> bool {
-        let mut rest = bytes;
-        for _ in 0..CHAIN {
-            match self.look(rest) {
-                Look::Right(_) => return true,
-                Look::Perhaps(length) if length == rest.len() => return at_wall,
-                Look::Perhaps(length) => rest = &rest[length..],
-                // What the end cuts begins like a message all the same.
-                Look::Wrong => return at_wall && rest.len() == bytes.len() && matches!(message::parse(rest), Parsed::Short(_)),
-            }
-        }
-        true
-    }
-
-    fn look(&self, bytes: &[u8]) -> Look {
-        match message::parse(bytes) {
-            Parsed::Message(Message::Data(id, payload), length) => {
-                let stream = self.state.ids.get(&id).and_then(|channel| self.streams.get(*channel));
-                match stream.map(|stream| stream.fits(payload)) {
-                    Some(Some(true)) => Look::Right(length),
-                    Some(Some(false)) => Look::Wrong,
-                    None | Some(None) => Look::Perhaps(length),
-                }
-            }
-            Parsed::Message(Message::Subscribe { name, .. }, length) if !self.streams.has_format(name) => Look::Perhaps(length),
-            Parsed::Message(Message::Unsubscribe(id), length) if !self.state.ids.contains_key(&id) => Look::Perhaps(length),
-            Parsed::Message(_, length) => Look::Right(length),
-            Parsed::Odd(_, length) => Look::Perhaps(length),
-            Parsed::Short(_) | Parsed::Nothing => Look::Wrong,
         }
     }
 
@@ -392,10 +351,11 @@ impl Scan {
     fn close_damage(&mut self) {
         let Some(from) = self.searching.take() else { return };
         let before_us = self.state.started.then_some(self.state.last_us);
+        let definition = self.cut.take();
         let full = self.damages.len() >= DAMAGE_LIMIT;
         match self.damages.last_mut().filter(|last| full || last.to == from) {
             Some(last) => last.to = self.at,
-            None => self.damages.push(Damage { from, to: self.at, before_us, behind_us: None }),
+            None => self.damages.push(Damage { from, to: self.at, before_us, behind_us: None, definition }),
         }
     }
 }
@@ -403,13 +363,4 @@ impl Scan {
 /// Returns whether with this message the data begins.
 pub(super) fn starts(message: &Message<'_>) -> bool {
     matches!(message, Message::Subscribe { .. } | Message::Data(..) | Message::Text { .. })
-}
-
-/// What bytes begin with, by all that is known so far.
-enum Look {
-    /// A message, and how long it is.
-    Right(usize),
-    /// Something that only what follows can confirm.
-    Perhaps(usize),
-    Wrong,
 }

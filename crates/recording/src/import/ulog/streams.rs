@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::clock;
+use crate::decode::BOOT_KEY;
 use crate::message::{Schema, Topic};
 use crate::schema::ulog::Format;
 
@@ -18,6 +19,9 @@ const STREAM_LIMIT: usize = u16::MAX as usize - 2;
 
 /// How many formats are kept.
 const FORMAT_LIMIT: usize = 10_000;
+
+/// How many bytes the definitions of all streams may have together: each has those that it refers to. Real logs have one megabyte.
+const DEFINITIONS_LIMIT: usize = 16 << 20;
 
 /// Streams by the id that their data has.
 pub(super) type Ids = BTreeMap<u16, u16>;
@@ -49,6 +53,7 @@ pub(super) struct Streams {
     channels: HashMap<(String, u8), u16>,
     /// How many subscriptions found no place.
     pub(super) too_many: usize,
+    definitions_length: usize,
 }
 
 impl Streams {
@@ -83,12 +88,19 @@ impl Streams {
         };
         let at = usize::from(channel) - 2;
         if self.streams[at].layout.is_none()
+            && !self.is_full()
             && let Some(schema) = self.schema(name)
         {
+            self.definitions_length += schema.data.len();
             self.streams[at].layout = Layout::of(&schema);
             self.streams[at].schema = Some(Arc::new(schema));
         }
         Some(channel)
+    }
+
+    /// Returns whether definitions are too long for further streams to get theirs.
+    pub(super) fn is_full(&self) -> bool {
+        self.definitions_length >= DEFINITIONS_LIMIT
     }
 
     /// Returns the channel of an instance of a message.
@@ -119,14 +131,17 @@ impl Streams {
         (!text.is_empty()).then(|| Schema { name: name.to_owned(), encoding: "ulog".to_owned(), data: text.into() })
     }
 
-    /// Returns the topics by channel.
-    pub(super) fn topics(&self) -> BTreeMap<u16, Arc<Topic>> {
+    /// Returns the topics by channel; `boot_ns` is when their times begin, 0 where that is not known.
+    pub(super) fn topics(&self, boot_ns: i64) -> BTreeMap<u16, Arc<Topic>> {
         let mut instances: BTreeMap<&str, usize> = BTreeMap::new();
         self.streams.iter().for_each(|stream| *instances.entry(&stream.name).or_default() += 1);
         let topic = |(at, stream): (usize, &Stream)| {
             let alone = stream.instance == 0 && instances.get(stream.name.as_str()) == Some(&1);
             let name = if alone { format!("/{}", stream.name) } else { format!("/{}/{}", stream.name, stream.instance) };
-            let metadata = BTreeMap::from([("multi_id".to_owned(), stream.instance.to_string())]);
+            let mut metadata = BTreeMap::from([("multi_id".to_owned(), stream.instance.to_string())]);
+            if boot_ns != 0 {
+                metadata.insert(BOOT_KEY.to_owned(), boot_ns.to_string());
+            }
             let topic = Topic { name, encoding: "ulog".to_owned(), schema: stream.schema.clone(), metadata };
             Some((u16::try_from(at + 2).ok()?, Arc::new(topic)))
         };
@@ -135,6 +150,11 @@ impl Streams {
 }
 
 impl Stream {
+    /// Returns whether its format is known.
+    pub(super) fn is_defined(&self) -> bool {
+        self.layout.is_some()
+    }
+
     /// Returns whether a payload can be one of its; `None` where its format is not known.
     #[inline]
     pub(super) fn fits(&self, payload: &[u8]) -> Option<bool> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Scan;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::mcap::definitions::Definitions;
 use crate::mcap::linear::Content;
@@ -35,40 +35,53 @@ pub(super) struct Damage {
     /// Message indexes directly behind the stretch, which belong to a chunk in it: (channel, offset).
     pub(super) indexes: Vec<(u16, u64)>,
     pub(super) indexes_end: u64,
-    lost_bytes: Option<u64>,
+    /// How many bytes of the chunk's records can be read.
+    pub(super) readable: u64,
+    /// Whether no message stood there.
+    pub(super) harmless: bool,
 }
 
 impl Damage {
     pub(super) fn new(from: u64, to: u64, reason: String) -> Self {
-        Self { from, to, reason, header: None, exact: false, indexes: Vec::new(), indexes_end: to, lost_bytes: None }
+        Self { from, to, reason, header: None, exact: false, indexes: Vec::new(), indexes_end: to, readable: 0, harmless: false }
     }
 
     /// Makes it the rest of a chunk of which `content` could be read.
-    pub(super) fn torn(&mut self, header: &ChunkHeader, content: &Content) {
+    pub(super) fn rest_of(&mut self, header: &ChunkHeader, content: &Content) {
         let start_ns = if content.messages() > 0 { content.end_ns.min(header.end_ns) } else { header.start_ns };
-        self.lost_bytes = Some(header.uncompressed_size.saturating_sub(content.length as u64));
+        self.readable = content.length as u64;
         self.header = Some(ChunkHeader { start_ns, ..header.clone() });
     }
 }
 
-/// Returns what a file lost.
-pub(super) fn losses(source: &dyn ReadAt, scan: &Scan, damages: &[Damage], summary: Option<&Summary>) -> Result<Vec<Loss>> {
+/// Returns what a file lost, and which damage cost nothing.
+pub(super) fn losses(source: &dyn ReadAt, scan: &Scan, damages: &[Damage], summary: Option<&Summary>) -> Result<(Vec<Loss>, Vec<String>)> {
     let mut losses = Vec::new();
+    let mut harmless = Vec::new();
     let indexed = summary.map_or(&[][..], |summary| &summary.chunks);
     for damage in damages {
+        if damage.harmless {
+            harmless.push(damage.reason.clone());
+            continue;
+        }
         let lost: Vec<&ChunkIndex> = indexed
             .iter()
             .filter(|index| index.offset < damage.to && index.offset + index.length > damage.from)
-            .filter(|index| scan.chunks.binary_search_by_key(&index.offset, |chunk| chunk.offset).is_err())
+            .filter(|index| {
+                let read = scan.chunks.binary_search_by_key(&index.offset, |chunk| chunk.offset);
+                read.map_or(true, |at| scan.chunks[at].readable.is_some())
+            })
             .collect();
         for index in &lost {
-            losses.extend(chunk_losses(source, index, &scan.topics, &damage.reason)?);
+            losses.extend(chunk_losses(source, index, &scan.topics, &damage.reason, damage.readable)?);
         }
         let only_indexes = |index: &ChunkIndex| {
             let start = index.offset + index.length;
             start <= damage.from && damage.to <= start + index.message_index_length
         };
-        if lost.is_empty() && !indexed.iter().any(only_indexes) {
+        if lost.is_empty() && indexed.iter().any(only_indexes) {
+            harmless.push(format!("damaged message indexes at byte {}", damage.from));
+        } else if lost.is_empty() {
             losses.extend(unindexed(source, scan, damage)?);
         }
     }
@@ -81,47 +94,59 @@ pub(super) fn losses(source: &dyn ReadAt, scan: &Scan, damages: &[Damage], summa
             unique.push(loss);
         }
     }
-    Ok(unique)
+    Ok((unique, harmless))
 }
 
-/// Returns the loss of a chunk that an index describes: by topic, where its message indexes are readable.
-pub(crate) fn chunk_losses(source: &dyn ReadAt, index: &ChunkIndex, topics: &BTreeMap<u16, Arc<Topic>>, reason: &str) -> Result<Vec<Loss>> {
+/// Returns the loss of a chunk that an index describes, of which `readable` bytes can be read: by topic, where its message indexes
+/// are readable.
+pub(crate) fn chunk_losses(
+    source: &dyn ReadAt,
+    index: &ChunkIndex,
+    topics: &BTreeMap<u16, Arc<Topic>>,
+    reason: &str,
+    readable: u64,
+) -> Result<Vec<Loss>> {
     let whole = Loss {
         topic: None,
         start_ns: Some(to_ns(index.header.start_ns)),
         end_ns: Some(to_ns(index.header.end_ns)),
         messages: None,
-        bytes: Some(index.header.uncompressed_size),
+        bytes: None,
         reason: reason.to_owned(),
     };
-    let by_topic = by_topic(source, &index.message_index_offsets, topics, &whole)?;
+    let by_topic = by_topic(source, &index.message_index_offsets, topics, &whole, readable)?;
     Ok(if by_topic.is_empty() { vec![whole] } else { by_topic })
 }
 
 /// Returns the loss of a stretch that no summary describes.
 fn unindexed(source: &dyn ReadAt, scan: &Scan, damage: &Damage) -> Result<Vec<Loss>> {
-    let whole = |start_ns: Option<u64>, end_ns: Option<u64>, bytes: u64| Loss {
+    let whole = |start_ns: Option<u64>, end_ns: Option<u64>, reason: String| Loss {
         topic: None,
         start_ns: start_ns.map(to_ns),
         end_ns: end_ns.map(to_ns),
         messages: None,
-        bytes: Some(bytes),
-        reason: damage.reason.clone(),
+        bytes: None,
+        reason,
     };
+    let end = source.len().map_err(|error| Error::io("cannot tell the size of the file", error))?;
     let (first_ns, last_ns) = around(scan, damage);
     let mut losses = Vec::new();
     let mut rest_bytes = damage.to - damage.from;
     if let Some(header) = &damage.header {
-        let bytes = damage.lost_bytes.unwrap_or(header.uncompressed_size);
-        losses.push(whole(Some(header.start_ns), Some(header.end_ns), bytes));
+        losses.push(whole(Some(header.start_ns), Some(header.end_ns), damage.reason.clone()));
         rest_bytes = rest_bytes.saturating_sub(header.compressed_size + CHUNK_OVERHEAD);
     }
     // What is behind the chunk, or has no header at all, may be several chunks.
     if !damage.exact && rest_bytes > 0 {
-        losses.push(whole(first_ns, last_ns, rest_bytes));
+        let place = match (&damage.header, damage.from, rest_bytes) {
+            (None, 0, bytes) => format!("the first {bytes} bytes"),
+            (_, _, bytes) if damage.to == end => format!("the last {bytes} bytes, from byte {} on", damage.to - bytes),
+            (_, _, bytes) => format!("{bytes} bytes"),
+        };
+        losses.push(whole(first_ns, last_ns, format!("{}: {place}", damage.reason)));
     }
-    let unsure = losses.last().cloned().unwrap_or_else(|| whole(first_ns, last_ns, damage.to - damage.from));
-    let orphans = by_topic(source, &damage.indexes, &scan.topics, &Loss { bytes: None, ..unsure })?;
+    let unsure = losses.last().cloned().unwrap_or_else(|| whole(first_ns, last_ns, damage.reason.clone()));
+    let orphans = by_topic(source, &damage.indexes, &scan.topics, &unsure, damage.readable)?;
     if damage.exact && !orphans.is_empty() {
         losses.clear();
     }
@@ -140,29 +165,38 @@ fn around(scan: &Scan, damage: &Damage) -> (Option<u64>, Option<u64>) {
     (first_ns, behind.iter().take(NEIGHBOURS).map(|(_, _, end_ns)| *end_ns).max())
 }
 
-/// Reads message indexes and returns the loss of each topic; nothing if none of them says anything.
-fn by_topic(source: &dyn ReadAt, indexes: &[(u16, u64)], topics: &BTreeMap<u16, Arc<Topic>>, whole: &Loss) -> Result<Vec<Loss>> {
+/// Reads message indexes and returns the loss of each topic, of messages behind the first `readable` bytes; nothing if none of them
+/// says anything.
+fn by_topic(
+    source: &dyn ReadAt,
+    indexes: &[(u16, u64)],
+    topics: &BTreeMap<u16, Arc<Topic>>,
+    whole: &Loss,
+    readable: u64,
+) -> Result<Vec<Loss>> {
     let mut losses = Vec::new();
     for (channel_id, offset) in indexes {
         let topic = topics.get(channel_id).map(|topic| topic.name.clone());
-        match read_index(source, *channel_id, *offset)? {
-            Some((0, ..)) => {}
-            Some((messages, start_ns, end_ns)) => losses.push(Loss {
+        match read_index(source, *channel_id, *offset, readable)? {
+            Some((0, _)) => {}
+            Some((messages, times)) => losses.push(Loss {
                 topic: topic.or_else(|| Some(format!("channel {channel_id}"))),
-                start_ns: Some(to_ns(start_ns)),
-                end_ns: Some(to_ns(end_ns)),
+                start_ns: times.map_or(whole.start_ns, |(start_ns, _)| Some(to_ns(start_ns))),
+                end_ns: times.map_or(whole.end_ns, |(_, end_ns)| Some(to_ns(end_ns))),
                 messages: Some(messages),
-                bytes: None,
-                reason: whole.reason.clone(),
+                ..whole.clone()
             }),
-            None => losses.push(Loss { topic, bytes: None, ..whole.clone() }),
+            None => losses.push(Loss { topic, ..whole.clone() }),
         }
     }
     Ok(losses)
 }
 
-/// Returns how many messages an index names, and the first and last log time.
-fn read_index(source: &dyn ReadAt, channel_id: u16, offset: u64) -> Result<Option<(u64, u64, u64)>> {
+/// How many messages there are, and the first and last log time where the entries can be believed.
+type Indexed = (u64, Option<(u64, u64)>);
+
+/// Returns what an index names behind the first `readable` bytes of its chunk.
+fn read_index(source: &dyn ReadAt, channel_id: u16, offset: u64, readable: u64) -> Result<Option<Indexed>> {
     let prefix = window::read(source, offset, PREFIX_LENGTH as u64)?;
     let Some((opcode::MESSAGE_INDEX, length)) = record::parse_prefix(&prefix) else { return Ok(None) };
     if length > DEFINITION_LIMIT {
@@ -176,9 +210,11 @@ fn read_index(source: &dyn ReadAt, channel_id: u16, offset: u64) -> Result<Optio
     if found != channel_id {
         return Ok(None);
     }
-    let times = entries.map(|(time, _)| time);
-    let (start, end) = (times.clone().min().unwrap_or(0), times.clone().max().unwrap_or(0));
-    Ok(Some((times.count() as u64, start, end)))
+    // Only the first entry can be all zeros: others were lost. How many there were still stands in front of them.
+    let zeroed = entries.skip(1).any(|entry| entry == (0, 0));
+    let times = entries.filter(|(_, at)| *at >= readable || zeroed).map(|(time, _)| time);
+    let bounds = times.clone().min().zip(times.clone().max()).filter(|_| !zeroed);
+    Ok(Some((times.count() as u64, bounds)))
 }
 
 /// Returns what cannot be shown because its definition is missing: messages of unknown channels, types of unknown schemas.

@@ -7,6 +7,7 @@ use super::walk::{CHUNK_HEADER_LENGTH, Walk};
 use crate::error::Result;
 use crate::mcap::record::{self, IndexEntries, Record, opcode};
 use crate::mcap::resync::{self, DEFINITION_LIMIT};
+use crate::mcap::summary::{INDEX_ENTRY_LENGTH, INDEX_FIXED_LENGTH};
 use crate::mcap::write::PREFIX_LENGTH;
 
 /// The largest message that is looked at twice, whether it is one.
@@ -30,18 +31,36 @@ impl Walk<'_> {
         }
         let body = self.window.get(self.at + PREFIX_LENGTH as u64, length as usize)?.to_vec();
         Ok(match record::parse_exact(opcode::MESSAGE_INDEX, &body) {
-            Some(Record::MessageIndex { channel_id, entries }) => !entries.is_empty() && self.is_own_index(channel_id, &entries),
+            Some(Record::MessageIndex { channel_id, entries }) => {
+                !entries.is_empty() && self.is_due(channel_id, &entries) && self.is_intact(&entries)
+            }
             _ => false,
         })
     }
 
-    /// Returns whether a message index is of the chunk in front of it.
-    pub(super) fn is_own_index(&self, channel_id: u16, entries: &IndexEntries<'_>) -> bool {
-        let Some(chunk) = self.scan.chunks.last() else { return false };
+    /// Returns whether a message index is one that the chunk in front of it must have here, by its place and its length.
+    pub(super) fn is_due(&self, channel_id: u16, entries: &IndexEntries<'_>) -> bool {
+        let Some(chunk) = self.scan.chunks.last().filter(|chunk| chunk.readable.is_none()) else { return false };
         let counted = chunk.counts.get(&channel_id).map_or(0, |(messages, _)| *messages);
-        chunk.offset + chunk.length + chunk.message_index_length == self.at
-            && entries.len() as u64 == counted
-            && entries.clone().all(|(time, at)| chunk.start_ns <= time && time <= chunk.end_ns && at < chunk.uncompressed_size)
+        chunk.offset + chunk.length + chunk.message_index_length == self.at && entries.len() as u64 == counted
+    }
+
+    /// Returns whether all entries of a message index are of the chunk in front of it.
+    pub(super) fn is_intact(&self, entries: &IndexEntries<'_>) -> bool {
+        let Some(chunk) = self.scan.chunks.last() else { return false };
+        entries.clone().all(|(time, at)| chunk.start_ns <= time && time <= chunk.end_ns && at < chunk.uncompressed_size)
+    }
+
+    /// Returns where the message indexes of the chunk in front end, if they begin within the damage at hand and fill all that is
+    /// between the chunk and a record behind it: then no message is lost.
+    pub(super) fn end_of_lost_indexes(&mut self, from: u64) -> Result<Option<u64>> {
+        let Some(chunk) = self.scan.chunks.last().filter(|chunk| !chunk.partial && chunk.readable.is_none()) else { return Ok(None) };
+        let start = chunk.offset + chunk.length;
+        let length: u64 = chunk.counts.values().map(|(messages, _)| INDEX_FIXED_LENGTH + INDEX_ENTRY_LENGTH * messages).sum();
+        if start + chunk.message_index_length != from || start + length <= from || start + length > self.end {
+            return Ok(None);
+        }
+        Ok(self.is_boundary(start + length)?.then_some(start + length))
     }
 
     /// Takes note of a chunk that has indexes for some of its channels only: what came between them and here is missing.

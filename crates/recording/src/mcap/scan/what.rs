@@ -21,8 +21,13 @@ const OTHERS: [(&[u8], &str); 9] = [
     (b"\x04\x22\x4d\x18", "compressed with lz4: decompress it with 'lz4 -d' first"),
     (b"\x1f\x8b", "compressed with gzip: decompress it with 'gunzip' first"),
     (b"PK\x03\x04", "a zip archive: unpack it first"),
-    (b"{", "JSON text and not an MCAP file"),
+    (b"{", "JSON text and no recording"),
 ];
+
+/// Returns what begins so, and what to do about it, where it is something that is known and not read.
+pub fn other_format(start: &[u8]) -> Option<&'static str> {
+    OTHERS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| *what)
+}
 
 /// Checks that a source is an MCAP file, if perhaps a damaged one.
 ///
@@ -38,8 +43,8 @@ pub fn refuse_other_formats(source: &dyn ReadAt) -> Result<()> {
     if start.starts_with(MAGIC) || (start.len() < MAGIC.len() && MAGIC.starts_with(&start)) {
         return Ok(());
     }
-    if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
-        return Err(Error::invalid(*what));
+    if let Some(what) = other_format(&start) {
+        return Err(Error::invalid(what));
     }
     if window.get(length.saturating_sub(MAGIC.len() as u64), MAGIC.len())? == MAGIC {
         return Ok(());
@@ -51,7 +56,8 @@ pub fn refuse_other_formats(source: &dyn ReadAt) -> Result<()> {
     }
     let shown: String = start.iter().take(16).map(|byte| byte.escape_ascii().to_string()).collect();
     Err(Error::invalid(format!(
-        "not an MCAP file: it begins with \"{shown}\" and has no MCAP record in its first {}",
+        "none of the formats that are read (MCAP, ROS 1 bag, SQLite file of rosbag2, PX4 ULog): it begins with \"{shown}\" and has no \
+         MCAP record in its first {}",
         crate::size::format(length.min(SEARCH_LENGTH))
     )))
 }

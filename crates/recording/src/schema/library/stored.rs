@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** what is stored is whole or not there, and giving the same definitions again stores nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -123,9 +124,20 @@ fn definitions(from: &Path) -> Result<Vec<Set>> {
         sets.extend(of_recording(from)?);
     }
     if sets.is_empty() {
-        return Err(Error::not_found(format!("there are no definitions of ROS types in {}", from.display())));
+        return Err(Error::not_found(format!("there are no definitions of ROS types{} in {}", others(from), from.display())));
     }
     Ok(sets)
+}
+
+/// Says in which other languages a recording defines its types.
+fn others(path: &Path) -> String {
+    let Ok(recording) = read::open(path) else { return String::new() };
+    let languages = recording.topics().iter().filter_map(|topic| Some(topic.schema.as_ref()?.encoding.as_str()));
+    let languages: Vec<&str> = languages.filter(|language| !language.is_empty()).collect::<BTreeSet<_>>().into_iter().collect();
+    match languages.is_empty() {
+        true => String::new(),
+        false => format!(", only in {}, which each recording has to carry itself,", languages.join(" and ")),
+    }
 }
 
 /// Returns the types of a set that cannot be read, and why.

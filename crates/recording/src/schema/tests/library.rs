@@ -59,6 +59,10 @@ fn an_empty_definition_is_taken_from_the_library() {
     assert_eq!(names(parse(&empty("std_msgs/Header", ""), "ros1", &library).unwrap()), ["seq", "stamp", "frame_id"]);
     assert_eq!(names(parse(&empty("std_msgs/msg/Header", "ros2msg"), "cdr", &library).unwrap()), ros2);
     assert_eq!(names(parse(&empty("std_msgs/msg/Empty", "ros2msg"), "cdr", &library).unwrap()), Vec::<String>::new());
+    // What nobody defines has no hash.
+    let hash = |name: &str| crate::schema::hash(&empty(name, "ros2msg"), "cdr", &library);
+    assert!(hash("std_msgs/msg/Empty").is_some());
+    assert_eq!(hash("my_pkg/msg/Foo"), None);
     // What a definition lacks comes from the library too.
     let partial = schema("ros2msg", "a/msg/T", "std_msgs/Header header\nint8 x");
     assert_eq!(fields(&parse(&partial, "cdr", &library).unwrap()), ["header: std_msgs/msg/Header", "x: i8"]);
