@@ -64,7 +64,11 @@ pub trait Container: Send + Sync + fmt::Debug {
     /// Where payloads stand in no chunk, [`Loaded::bytes`] begin where the block does.
     fn location(&self, block: &Block, chunk: Option<&Chunk>, place: &Place) -> Option<Location> {
         let start = if chunk.is_some() { 0 } else { block.offset };
-        Some(Location { offset: start + u64::from(place.start), length: u64::from(place.length), chunk: chunk.cloned() })
+        self.has_byte_ranges().then(|| Location {
+            offset: start + u64::from(place.start),
+            length: u64::from(place.length),
+            chunk: chunk.cloned(),
+        })
     }
 }
 

@@ -97,7 +97,7 @@ impl Captures {
     fn begin(&self, tape: &Tape, mut manifest: Manifest, filter: TopicFilter) -> Result<Manifest> {
         self.check_budget(tape)?;
         tape.settle(SETTLE);
-        let plan = plan::plan(&tape.view(), manifest.span, manifest.asked.end_ns.is_none(), &filter);
+        let plan = plan::plan(&tape.view(), manifest.span, manifest.asked.end_ns.is_none(), &filter, &manifest.kept);
         plan.want_ram();
         plan.write_into(&mut manifest);
         self.write(tape, &manifest)?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use self::blocks::{Builder, Places, Run};
 use self::salvage::Search;
 use self::topics::Small;
-use crate::container::{Block, Chunk, Container, Index, Loaded, Location, Place};
+use crate::container::{Container, Index, Loaded, Place};
 use crate::error::{Error, Result};
 use crate::import::sqlite::cache::Cache;
 use crate::import::sqlite::header::{LENGTH, Layout};
@@ -319,10 +319,6 @@ impl Container for Db3 {
 
     fn has_byte_ranges(&self) -> bool {
         false
-    }
-
-    fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
-        None
     }
 }
 

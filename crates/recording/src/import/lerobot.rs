@@ -24,7 +24,7 @@ use self::info::{Feature, Info};
 use self::rows::Data;
 use self::table::AtPath;
 use self::timeline::{Clip, Timeline, lost, lost_file};
-use crate::container::{Block, Chunk, Container, Index, Loaded, Location, Place};
+use crate::container::{Block, Container, Index, Loaded, Place};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::message::{Schema, Topic};
@@ -265,9 +265,5 @@ impl Container for Episodes {
 
     fn has_byte_ranges(&self) -> bool {
         false
-    }
-
-    fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
-        None
     }
 }

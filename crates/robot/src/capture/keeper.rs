@@ -154,7 +154,7 @@ impl Captures {
             active.manifest.state = State::Completing;
             (active.manifest.clone(), active.filter.clone())
         };
-        let plan = plan::plan(&tape.view(), manifest.span, false, &filter);
+        let plan = plan::plan(&tape.view(), manifest.span, false, &filter, &manifest.kept);
         plan.want_ram();
         plan.write_into(&mut manifest);
         self.write(tape, &manifest)?;
@@ -202,7 +202,7 @@ impl Captures {
         let _turn = self.turning.lock();
         let known = self.state.lock().active.get(&id).map(|active| (active.manifest.clone(), active.filter.clone()));
         let Some((known, filter)) = known else { return self.get(&id) };
-        let plan = plan::plan(&tape.view(), known.span, known.asked.end_ns.is_none(), &filter);
+        let plan = plan::plan(&tape.view(), known.span, known.asked.end_ns.is_none(), &filter, &known.kept);
         plan.want_ram();
         let mut manifest = known.clone();
         plan.write_into(&mut manifest);
@@ -366,7 +366,7 @@ impl Captures {
 
     /// Completes one recording, unless a segment of it is still open.
     fn complete(&self, tape: &Tape, mut manifest: Manifest, filter: &TopicFilter, cut_short: bool) -> Result<()> {
-        let plan = plan::plan(&tape.view(), manifest.span, false, filter);
+        let plan = plan::plan(&tape.view(), manifest.span, false, filter, &manifest.kept);
         plan.want_ram();
         let ready = |meta: &Arc<SegmentMeta>| meta.closed && meta.ram.as_ref().is_none_or(|ram| ram.is_written());
         if !plan.metas.iter().all(ready) {

@@ -33,8 +33,9 @@ pub(crate) struct Plan {
     pub(crate) missing: Vec<Loss>,
 }
 
-/// Plans the capture of `span`; an open-ended one takes everything from its start.
-pub(crate) fn plan(view: &View, span: Span, open_ended: bool, filter: &TopicFilter) -> Plan {
+/// Plans the capture of `span`; an open-ended one takes everything from its start. What was `promised` before stays in it, also where
+/// the configuration would not choose it any more.
+pub(crate) fn plan(view: &View, span: Span, open_ended: bool, filter: &TopicFilter, promised: &[Kept]) -> Plan {
     let span = if open_ended { Span::new(span.start_ns, i64::MAX) } else { span };
     let mut plan = Plan::default();
     let mut spans: BTreeMap<(usize, i64, i64), Vec<String>> = BTreeMap::new();
@@ -45,7 +46,9 @@ pub(crate) fn plan(view: &View, span: Span, open_ended: bool, filter: &TopicFilt
         let mut rest = vec![span];
         for (at, buffer) in view.buffers.iter().enumerate() {
             let always = buffer.config.as_ref().is_some_and(|config| config.always);
-            if !filter.matches(&topic) && !always {
+            let is_promised =
+                || promised.iter().any(|kept| *kept.topic == *topic && kept.buffers.iter().any(|name| **name == *buffer.name));
+            if !filter.matches(&topic) && !always && !is_promised() {
                 continue;
             }
             let holding = || buffer.segments.iter().enumerate().filter(|(_, segment)| segment.meta.holds(&topic));
@@ -83,7 +86,7 @@ pub(crate) fn plan(view: &View, span: Span, open_ended: bool, filter: &TopicFilt
     plan.note_absent(view, filter);
     plan.note_gaps(view, span);
     plan.note_losses(&losses, filter);
-    plan.missing.truncate(MISSING_LIMIT);
+    plan.shorten_missing();
     plan
 }
 
@@ -216,13 +219,19 @@ impl Plan {
     fn add_latched(&mut self, view: &View, start_ns: i64, filter: &TopicFilter) {
         let since = |segment: &SegmentView| segment.meta.latched_since_ns.unwrap_or(i64::MAX).saturating_add(segment.correction_ns);
         let begun: Vec<&SegmentView> = view.latched.iter().filter(|segment| since(segment) <= start_ns).collect();
-        let small = begun.iter().rev().find(|segment| !segment.meta.heavy);
+        let small = begun.iter().rev().find(|segment| !segment.meta.heavy).copied();
+        // Values that were logged later, with times before the start.
+        let late = |segment: &&SegmentView| {
+            let late_ns = segment.meta.latched_late_ns.map(|late_ns| late_ns.saturating_add(segment.correction_ns));
+            late_ns.is_some_and(|late_ns| late_ns <= start_ns) && since(segment) > start_ns
+        };
+        let late = view.latched.iter().filter(late);
         let large = begun.iter().enumerate().filter(|(i, segment)| {
             let replaced = |later: &&SegmentView| later.meta.replaces(&segment.meta);
             segment.meta.heavy && !begun[i + 1..].iter().filter(|later| later.meta.heavy).any(replaced)
         });
         let mut topics = BTreeSet::new();
-        let chosen: Vec<&SegmentView> = small.into_iter().copied().chain(large.map(|(_, segment)| *segment)).collect();
+        let chosen: Vec<&SegmentView> = small.into_iter().chain(late).chain(large.map(|(_, segment)| *segment)).collect();
         for segment in chosen {
             let wanted: Vec<String> = segment.meta.topics.iter().filter(|topic| filter.matches(topic)).map(ToString::to_string).collect();
             if !wanted.is_empty() {
@@ -308,8 +317,22 @@ impl Plan {
     }
 
     fn note_losses(&mut self, losses: &[&Loss], filter: &TopicFilter) {
-        let wanted = |loss: &&&Loss| loss.topic.as_deref().is_none_or(|topic| filter.matches(topic));
-        self.missing.extend(losses.iter().filter(wanted).map(|loss| Loss::clone(loss)));
+        let wanted = |loss: &&&Loss| loss.topic.as_deref().is_none_or(|topic| filter.matches(topic) || self.kept.contains_key(topic));
+        let wanted: Vec<Loss> = losses.iter().filter(wanted).map(|loss| Loss::clone(loss)).collect();
+        self.missing.extend(wanted);
+    }
+
+    /// Keeps the report readable; what is left out of it is counted.
+    fn shorten_missing(&mut self) {
+        if self.missing.len() > MISSING_LIMIT {
+            let rest = self.missing.split_off(MISSING_LIMIT - 1);
+            let kind = if rest.iter().any(Loss::is_lost) { "" } else { "not recorded: " };
+            self.miss_any(format!("{kind}{} more stretches, not listed", rest.len()));
+        }
+    }
+
+    fn miss_any(&mut self, reason: String) {
+        self.missing.push(Loss { topic: None, start_ns: None, end_ns: None, messages: None, bytes: None, reason });
     }
 
     fn miss(&mut self, topic: Option<&str>, start_ns: i64, end_ns: i64, reason: String) {

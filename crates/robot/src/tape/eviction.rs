@@ -76,6 +76,7 @@ mod tests {
             in_memory: false,
             ram: None,
             latched_since_ns: None,
+            latched_late_ns: None,
             latched_channel: None,
             closed: true,
         })

@@ -75,6 +75,8 @@ struct SegmentLine {
     #[serde(default)]
     latched_since_ns: Option<i64>,
     #[serde(default)]
+    latched_late_ns: Option<i64>,
+    #[serde(default)]
     latched_channel: Option<u16>,
 }
 
@@ -329,6 +331,7 @@ fn push_segment(text: &mut Vec<u8>, sets: &mut Written, meta: &SegmentMeta, line
             heavy: meta.heavy,
             in_memory: meta.in_memory,
             latched_since_ns: meta.latched_since_ns,
+            latched_late_ns: meta.latched_late_ns,
             latched_channel: meta.latched_channel,
         }),
     );
@@ -352,6 +355,7 @@ impl SegmentLine {
             in_memory: self.in_memory,
             ram: None,
             latched_since_ns: self.latched_since_ns,
+            latched_late_ns: self.latched_late_ns,
             latched_channel: self.latched_channel,
             closed: true,
         })

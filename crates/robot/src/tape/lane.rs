@@ -78,6 +78,7 @@ pub(crate) struct Birth<'a> {
     pub(crate) kernel_boot: &'a str,
     pub(crate) config_hash: &'a str,
     pub(crate) latched_since_ns: Option<i64>,
+    pub(crate) latched_late_ns: Option<i64>,
     pub(crate) latched_channel: Option<u16>,
 }
 
@@ -137,6 +138,7 @@ impl OpenSegment {
             in_memory: birth.in_ram,
             ram: birth.in_ram.then(Arc::default),
             latched_since_ns: birth.latched_since_ns,
+            latched_late_ns: birth.latched_late_ns,
             latched_channel: birth.latched_channel,
             closed: false,
         };
@@ -293,6 +295,7 @@ impl Birth<'_> {
         if let Some(since_ns) = self.latched_since_ns {
             map.insert("latched".to_owned(), "true".to_owned());
             map.insert("latched_since_ns".to_owned(), since_ns.to_string());
+            map.extend(self.latched_late_ns.map(|late_ns| ("latched_late_ns".to_owned(), late_ns.to_string())));
             map.extend(self.latched_channel.map(|id| ("latched_channel".to_owned(), id.to_string())));
         }
         map

@@ -59,6 +59,8 @@ pub(crate) struct Latched {
     bytes: usize,
     next_number: u64,
     last_written_ns: Option<i64>,
+    /// The first log time of small values since then.
+    first_ns: Option<i64>,
     refused: bool,
 }
 
@@ -87,6 +89,7 @@ impl Latched {
             self.large.push(value);
         } else {
             self.small_changed = true;
+            self.first_ns = Some(self.first_ns.map_or(stamp.log_time_ns, |first_ns| first_ns.min(stamp.log_time_ns)));
         }
         true
     }
@@ -163,11 +166,12 @@ impl Inner {
             } else {
                 latched.last_written_ns.unwrap_or_else(|| values[0].stamp.log_time_ns.min(self.opened_ns))
             };
+            let late_ns = latched.first_ns.filter(|first_ns| !large && *first_ns < since_ns);
             let number = latched.next_number;
             latched.next_number += 1;
-            match self.write_latched_segment(number, since_ns, &values) {
+            match self.write_latched_segment(number, since_ns, late_ns, &values) {
                 Ok(()) if large => {}
-                Ok(()) => latched.last_written_ns = Some(self.clock.utc_ns()),
+                Ok(()) => (latched.last_written_ns, latched.first_ns) = (Some(self.clock.utc_ns()), None),
                 // The next pass tries again.
                 Err(error) => {
                     latched.put_back(values, large);
@@ -178,7 +182,7 @@ impl Inner {
         outcome
     }
 
-    fn write_latched_segment(&self, number: u64, since_ns: i64, values: &[Arc<Value>]) -> io::Result<()> {
+    fn write_latched_segment(&self, number: u64, since_ns: i64, late_ns: Option<i64>, values: &[Arc<Value>]) -> io::Result<()> {
         let mut chunk = ChunkBuilder::default();
         for value in values {
             chunk.push(
@@ -210,6 +214,7 @@ impl Inner {
             kernel_boot: &self.kernel_boot,
             config_hash: &self.config.load().hash,
             latched_since_ns: Some(since_ns),
+            latched_late_ns: late_ns,
             // Transforms replace each other frame by frame, never a whole message.
             latched_channel: alone.filter(|_| !definitions.iter().any(|definition| definition.topic.name.ends_with("/tf_static"))),
         })?;

@@ -99,6 +99,7 @@ fn lost_whole(scan: Scan, key: &str, name: SegmentName, size_bytes: u64, sets: &
         in_memory: false,
         ram: None,
         latched_since_ns: None,
+        latched_late_ns: None,
         latched_channel: None,
         closed: true,
     };
@@ -135,6 +136,7 @@ fn meta_of(scan: &Scan, key: &str, name: SegmentName, size_bytes: u64, sets: &mu
         in_memory: said.get("in_memory").is_some_and(|in_memory| in_memory == "true"),
         ram: None,
         latched_since_ns: number("latched_since_ns"),
+        latched_late_ns: number("latched_late_ns"),
         latched_channel: said.get("latched_channel").and_then(|id| id.parse().ok()),
         closed: true,
     })

@@ -43,6 +43,8 @@ pub struct SegmentMeta {
     pub ram: Option<Arc<RamSegment>>,
     /// Since when the latched values in it are the last ones; ns UTC.
     pub latched_since_ns: Option<Timestamp>,
+    /// The first log time of latched values that came with a time before that; ns UTC.
+    pub latched_late_ns: Option<Timestamp>,
     /// The channel of the one large latched value in it, which the next one on that channel replaces.
     pub latched_channel: Option<u16>,
     /// Whether it is closed.

@@ -184,6 +184,7 @@ impl Inner {
             kernel_boot: &self.kernel_boot,
             config_hash: &self.config.load().hash,
             latched_since_ns: None,
+            latched_late_ns: None,
             latched_channel: None,
         })?;
         if let Some(folder) = segment.path().parent().filter(|_| segment.has_file()) {

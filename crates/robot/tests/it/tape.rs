@@ -215,6 +215,49 @@ fn transforms_in_cdr_are_kept_one_per_child_frame() {
     assert_eq!(values, [transform("lidar", 1.0), transform("cam", 2.0)]);
 }
 
+#[test]
+fn latched_values_that_are_logged_late_count_from_their_own_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let tape = open(folder.path(), "");
+    let map = tape.channel(ChannelSpec { latched: true, ..json_spec("/map") }).unwrap();
+    // Each is in a segment of its own, and all of their times are long ago.
+    for (i, text) in ["1", "2", "3"].into_iter().enumerate() {
+        tape.append(&map, Payload::Slice(text.as_bytes()), at(T0 + i as i64 * 10 * SECOND)).unwrap();
+        tape.flush().unwrap();
+    }
+    let saved = |start_ns: i64| {
+        let (start, end) = (Some(robot::When::Ns(start_ns)), Some(robot::When::Ns(start_ns + 1)));
+        tape.save(&SaveRequest { start, end, ..SaveRequest::default() }).unwrap().recording
+    };
+    let recordings = [(T0 + 5 * SECOND, saved(T0 + 5 * SECOND), "1"), (T0 + 15 * SECOND, saved(T0 + 15 * SECOND), "2")];
+    tape.close(Leave::Wait).unwrap();
+    for (start_ns, id, expected) in recordings {
+        let recording = read::open(&folder.path().join(recording::key::manifest("rover", &id))).unwrap();
+        let values = recording.latched(&TopicFilter::all(), start_ns).unwrap();
+        assert_eq!(values.iter().map(|message| &message.data[..]).collect::<Vec<_>>(), [expected.as_bytes()]);
+    }
+}
+
+#[test]
+fn what_a_recording_was_promised_stays_when_the_configuration_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let notes = "[[buffer]]\nname = 'notes'\ntopics = ['/notes']\ndisk = '1 h'\nalways = true\n";
+    let rest = "[[buffer]]\nname = 'rest'\ntopics = ['/imu']\ndisk = '1 h'\n";
+    let tape = open(folder.path(), &format!("{notes}{rest}"));
+    for topic in ["/notes", "/imu"] {
+        let channel = tape.channel(json_spec(topic)).unwrap();
+        tape.append(&channel, Payload::Slice(b"{}"), at(T0)).unwrap();
+    }
+    let (start, end) = (Some(robot::When::Ns(T0)), Some(robot::When::Ns(T0 + 1)));
+    let id = tape.save(&SaveRequest { start, end, topics: vec!["/imu".into()], ..SaveRequest::default() }).unwrap().recording;
+    tape.reconfigure(Config::parse(rest, "test").unwrap()).unwrap();
+    tape.close(Leave::Wait).unwrap();
+    let read = without_own(read_all(&folder.path().join(recording::key::manifest("rover", &id))));
+    let mut topics: Vec<&str> = read.iter().map(|message| message.topic.name.as_str()).collect();
+    topics.sort_unstable();
+    assert_eq!(topics, ["/imu", "/notes"]);
+}
+
 /// Returns a `tf2_msgs/msg/TFMessage` of one frame, whose first number is `x`.
 fn transform(child_frame: &str, x: f64) -> Vec<u8> {
     let mut body = [1u32, 0, 0].map(u32::to_le_bytes).concat();

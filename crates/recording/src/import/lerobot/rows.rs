@@ -15,7 +15,7 @@ use super::info::Feature;
 use super::json;
 use super::table::{Slice, Table};
 use super::timeline::{Timeline, int_at};
-use crate::container::{Block, Chunk, Container, Index, Loaded, Location, Place};
+use crate::container::{Block, Container, Index, Loaded, Place};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::message::{Schema, Topic};
@@ -294,10 +294,6 @@ impl Container for Rows {
 
     fn has_byte_ranges(&self) -> bool {
         false
-    }
-
-    fn location(&self, _block: &Block, _chunk: Option<&Chunk>, _place: &Place) -> Option<Location> {
-        None
     }
 }
 
