@@ -462,13 +462,17 @@ def columns(bench: Bench) -> Outcome:
             continue
         readers = {
             name: lambda name=name, path=path, case=case: bench.script("reading.py", f"{case}-{name}", path)
-            for name in ["tapeloop", peer]
+            for name in ["tapeloop", peer, "floor"]
         }
         runs = interleave(bench.runs, readers)
         outcome.raw |= {f"{name} {case}": values for name, values in runs.items()}
         what = "bag to pandas" if case == "husky" else "ULog to Arrow"
         ours, theirs = median(runs["tapeloop"], rate), median(runs[peer], rate)
         outcome.rows.append(ratio_row(f"Python {what} ({path.name}); {peer}", "msg/s", ours, theirs, aim))
+        floor = median(runs["floor"], "seconds")
+        limit = median(runs[peer], "seconds") / floor
+        floors = {"husky": "only unpacking its chunks, on one core", "ulog": "only handing over columns in memory"}
+        outcome.rows.append(Row(f"{what}: {floors[case]}; {peer}", f"{floor * 1e3:.1f} ms", ratio=f"{limit:.1f} x"))
     return outcome
 
 

@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** damage is a loss, never an end: everything else is still read, in bounded memory.
 
+mod cache;
 mod cursor;
 pub(crate) mod export;
 mod files;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::cache::Cache;
 pub use self::export::{ExportOptions, ExportReport, export};
 pub use self::info::{Info, TopicInfo};
 pub use self::line::Lines;
@@ -41,10 +43,15 @@ use crate::source::ReadAt;
 use crate::time::{Span, Timestamp};
 use crate::topic::TopicFilter;
 
+/// Of how many files blocks are unpacked ahead; a tape has thousands of small ones.
+const AHEAD_LIMIT: usize = 64;
+
 /// An open recording. Cheap to clone.
 #[derive(Clone)]
 pub struct Recording {
     inner: Arc<Inner>,
+    /// Blocks that one pass unpacked for the next.
+    cache: Option<Arc<Cache>>,
 }
 
 pub(crate) struct Inner {
@@ -273,14 +280,33 @@ impl Recording {
     /// # Errors
     /// What reading latched values answers.
     pub fn messages(&self, filter: &TopicFilter, span: Span) -> Result<Messages> {
-        let mut messages =
-            Messages::new(self.inner.clone(), Request { filter: filter.clone(), span }, |unit| !unit.role.latched_of_recording());
+        let request = Request { filter: filter.clone(), span };
+        let mut messages = Messages::new(self.inner.clone(), request, |unit| !unit.role.latched_of_recording());
+        messages.share(self.cache.as_ref().map(Cache::begin));
         if self.inner.units.iter().any(|unit| unit.role.latched_of_recording()) {
             let (values, losses) = latched::of_segments(&self.inner, filter)?;
             messages.add_latched(values.into_iter().filter(|message| span.contains(message.log_time_ns)).collect());
             messages.add_losses(losses);
         }
         Ok(messages)
+    }
+
+    /// Returns the same recording, which keeps up to `bytes` of what it unpacks: whoever then reads topic by topic unpacks each block
+    /// once. Clones share them.
+    #[must_use]
+    pub fn keeping(self, bytes: usize) -> Self {
+        Self { cache: Some(Arc::new(Cache::new(bytes))), ..self }
+    }
+
+    /// Unpacks blocks ahead of somebody who reads `filter`'s topics, on a thread of the caller: from the last one backwards, until it
+    /// comes to what was unpacked already, `go_on` says no, or [`Self::keeping`] keeps no more. What cannot be read is left to the reader.
+    pub fn unpack_ahead(&self, filter: &TopicFilter, span: Span, go_on: impl Fn() -> bool) {
+        if self.cache.is_some() && self.inner.units.len() <= AHEAD_LIMIT {
+            let request = Request { filter: filter.clone(), span };
+            let mut messages = Messages::new(self.inner.clone(), request, |unit| !unit.role.latched_of_recording());
+            messages.share(self.cache.as_ref().map(Cache::join));
+            messages.unpack_backwards(go_on);
+        }
     }
 
     /// Returns the values of latched topics as of `at_ns`: of each topic and publisher the last one, of `/tf_static` the last one

@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** damaged data never raises while messages are read: it is in `losses`.
 
+mod ahead;
 mod align;
 mod html;
 mod messages;
@@ -30,6 +31,9 @@ use crate::frames::Frames;
 use crate::recorder::path;
 use crate::table::{Table, warn};
 
+/// How many bytes of unpacked blocks stay in memory for the next topic that is read.
+const KEPT_BYTES: usize = 128 << 20;
+
 /// Opens a recording: an MCAP file, a folder of a ROS 2 bag, a clip's manifest or a tape's folder.
 #[pyfunction]
 #[pyo3(signature = (path))]
@@ -46,7 +50,7 @@ pub(crate) struct Recording {
 
 impl Recording {
     pub(crate) fn open(py: Python<'_>, path: PathBuf) -> Result<Self> {
-        let inner = py.detach(|| read::open(&path))?;
+        let inner = py.detach(|| read::open(&path))?.keeping(KEPT_BYTES);
         Ok(Self { inner, info: Mutex::default() })
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::cache::{Pass, Whole};
 use super::request::Table;
 use super::unit::{Content, Role};
 use crate::container::{Block, Chunk, Loaded, Location, Place};
@@ -95,6 +96,44 @@ impl OpenUnit {
         time_ns.saturating_add(self.role.correction_ns)
     }
 
+    /// Returns whether a block holds more than is wanted of it, which another pass may want.
+    fn is_worth_keeping(&self, block: usize) -> bool {
+        let channels = self.content.index().blocks.get(block).and_then(|block| block.channels.as_ref());
+        let is_mixed = channels.is_none_or(|channels| channels.len() > 1);
+        is_mixed && self.table.is_partial() && self.content.stored.container().has_byte_ranges()
+    }
+
+    /// Reads what is wanted of a block, from what other passes left where they did.
+    fn read(&self, block: usize, decompressor: &mut Decompressor, pass: Option<&mut Pass>) -> Result<std::result::Result<Loaded, String>> {
+        let wanted = |channel: u16, time_ns: i64| self.table.wants(channel, self.shift(time_ns));
+        let load = |decompressor: &mut Decompressor| self.content.stored.load(&*self.source, block, decompressor, wanted);
+        let Some(pass) = pass.filter(|_| self.is_worth_keeping(block)) else { return load(decompressor) };
+        let whole = match pass.get(self.number, block) {
+            Some(whole) => whole,
+            None if !pass.has_room() => return load(decompressor),
+            None => match self.content.stored.load(&*self.source, block, decompressor, |_, _| true)? {
+                Err(why) => return Ok(Err(why)),
+                Ok(loaded) => {
+                    let whole = Arc::new(Whole::new(loaded));
+                    pass.add(self.number, block, &whole);
+                    whole
+                }
+            },
+        };
+        let is_wanted = |channel| self.table.takes(channel, i64::MIN, i64::MAX);
+        Ok(Ok(whole.part(is_wanted, |place| wanted(place.channel, place.log_time_ns))))
+    }
+
+    /// Unpacks a block for other passes, where they would not do so better.
+    pub(super) fn unpack(&self, block: usize, pass: &mut Pass, decompressor: &mut Decompressor) {
+        if !self.is_worth_keeping(block) {
+            return;
+        }
+        if let Ok(Ok(loaded)) = self.content.stored.load(&*self.source, block, decompressor, |_, _| true) {
+            pass.add(self.number, block, &Arc::new(Whole::new(loaded)));
+        }
+    }
+
     /// Returns when a block begins and ends, corrected.
     pub(super) fn times_ns(&self, block: &Block) -> (i64, i64) {
         (self.shift(block.start_ns), self.shift(block.end_ns))
@@ -108,9 +147,9 @@ impl Cursor {
         block: usize,
         portion: Portion,
         decompressor: &mut Decompressor,
+        pass: Option<&mut Pass>,
     ) -> Result<std::result::Result<LoadedBlock, String>> {
-        let wanted = |channel: u16, time_ns: i64| unit.table.wants(channel, unit.shift(time_ns));
-        let loaded = match unit.content.stored.load(&*unit.source, block, decompressor, wanted)? {
+        let loaded = match unit.read(block, decompressor, pass)? {
             Ok(loaded) => loaded,
             Err(why) => return Ok(Err(why)),
         };

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Inner;
+use super::cache::Pass;
 use super::cursor::{Cursor, OpenUnit, Portion};
 use super::request::{Request, Table};
 use super::unit::{Unit, at};
@@ -43,6 +44,8 @@ pub struct Messages {
     held_limit: usize,
     decompressor: Decompressor,
     losses: Vec<Loss>,
+    /// What it shares with other passes over the recording.
+    pass: Option<Pass>,
 }
 
 struct WaitingBlock {
@@ -86,6 +89,7 @@ impl Messages {
             held_limit: HELD_LIMIT,
             decompressor: Decompressor::default(),
             losses,
+            pass: None,
         };
         messages.set_wake();
         messages
@@ -94,6 +98,33 @@ impl Messages {
     /// Returns what of the asked messages cannot be read, as far as the iteration has come; complete at its end.
     pub fn losses(&self) -> &[Loss] {
         &self.losses
+    }
+
+    /// Takes blocks from other passes over the recording, and leaves its own for them.
+    pub(super) fn share(&mut self, pass: Option<Pass>) {
+        self.pass = pass;
+    }
+
+    /// Returns whether it has unpacked blocks that it shares with other passes ([`super::Recording::keeping`]).
+    pub fn unpacks(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.unpacked)
+    }
+
+    /// Unpacks blocks for other passes, the last one first, until one is there already or no more are kept.
+    pub(super) fn unpack_backwards(mut self, go_on: impl Fn() -> bool) {
+        while !self.units.is_empty() {
+            if !go_on() || self.open_unit().is_err() {
+                return;
+            }
+        }
+        let Some(mut pass) = self.pass else { return };
+        // What comes first of a heap stands last in it.
+        for Reverse(WaitingBlock { unit, block, .. }) in self.blocks.into_sorted_vec() {
+            if !go_on() || !pass.has_room() || pass.get(unit.number, block).is_some() {
+                return;
+            }
+            unit.unpack(block, &mut pass, &mut self.decompressor);
+        }
     }
 
     pub(super) fn add_latched(&mut self, messages: Vec<Message>) {
@@ -253,7 +284,7 @@ impl Messages {
         let room = self.held_limit.saturating_sub(self.held);
         let share = self.held_limit / (self.cursors.len() + 1);
         let portion = Portion { skip, limit: room.max(share).max(PORTION.min(self.held_limit)) };
-        let loaded = match Cursor::load(&unit, block, portion, &mut self.decompressor) {
+        let loaded = match Cursor::load(&unit, block, portion, &mut self.decompressor, self.pass.as_mut()) {
             Ok(loaded) => loaded,
             Err(error) => {
                 // Once somebody has fed what is missing, the block is loaded after all.

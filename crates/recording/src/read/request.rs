@@ -72,6 +72,11 @@ impl Table {
         channel.is_some_and(|channel| channel.spans.iter().any(|span| span.touches(start_ns, end_ns)))
     }
 
+    /// Returns whether there are channels of which nothing is wanted.
+    pub(super) fn is_partial(&self) -> bool {
+        self.channels.iter().flatten().any(|channel| channel.spans.is_empty())
+    }
+
     /// Returns whether a message is wanted.
     #[inline]
     pub(super) fn wants(&self, id: u16, time_ns: i64) -> bool {

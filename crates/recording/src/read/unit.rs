@@ -204,7 +204,7 @@ impl Opener {
             notes: self.notes,
             metadata: self.metadata,
         };
-        Recording { inner: Arc::new(inner) }
+        Recording { inner: Arc::new(inner), cache: None }
     }
 }
 

@@ -17,6 +17,7 @@ mod db3_expected;
 mod definitions;
 mod export;
 mod harm;
+mod keeping;
 mod lerobot;
 mod locations;
 mod memory;

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use recording::decode::Columns;
 use recording::{Kind, Loss, Message, Span, TopicFilter, read};
 
+use super::ahead::Ahead;
 use super::plan::{Plan, Variant};
 use crate::error::Result;
 
@@ -78,9 +79,12 @@ impl Rows {
     /// Begins to read them.
     pub(crate) fn read(&self) -> Result<Reader> {
         let groups = self.plan.variants().iter().map(Variant::columns);
+        let filter = TopicFilter::at_least(&self.name);
         *self.losses.lock() = Losses::default();
         Ok(Reader {
-            messages: self.recording.messages(&TopicFilter::at_least(&self.name), self.span)?,
+            messages: self.recording.messages(&filter, self.span)?,
+            request: (self.recording.clone(), filter, self.span),
+            ahead: None,
             name: self.name.clone(),
             plan: self.plan.clone(),
             schema: self.schema.clone(),
@@ -100,6 +104,10 @@ impl Rows {
 /// Reads rows.
 pub(crate) struct Reader {
     messages: read::Messages,
+    /// What `messages` are of.
+    request: (read::Recording, TopicFilter, Span),
+    /// Who unpacks for it, once it has seen that there is something to unpack.
+    ahead: Option<Ahead>,
     name: String,
     plan: Arc<Plan>,
     schema: SchemaRef,
@@ -144,6 +152,10 @@ impl Reader {
 
     fn next_message(&mut self) -> recording::Result<Option<(usize, Message)>> {
         while let Some(message) = self.messages.next().transpose()? {
+            if self.ahead.is_none() && self.messages.unpacks() {
+                let (recording, filter, span) = &self.request;
+                self.ahead = Some(Ahead::start(recording, filter, *span));
+            }
             if message.topic.name != self.name {
                 continue;
             }
