@@ -40,6 +40,8 @@ const RECORD_LIMIT: usize = 100_000;
 const RECORD_BYTES: usize = 4 << 20;
 /// The largest body of MessagePack: a byte of it can be a value, which takes 32 bytes of memory.
 const MSGPACK_LIMIT: usize = 8 << 20;
+/// How deep values may be nested in MessagePack, as in JSON.
+const DEPTH_LIMIT: usize = 128;
 
 const TIMES: &[&str] = &["dt", "timestamp", "time", "@timestamp", "ts", "date"];
 const LEVELS: &[&str] = &["level", "severity", "levelname", "log.level", "lvl"];
@@ -189,7 +191,9 @@ fn from_msgpack(body: &[u8]) -> Result<Vec<Result<Value>>> {
     if body.len() > MSGPACK_LIMIT {
         return Err(Error::unavailable(format!("{} bytes of MessagePack in one request; at most {MSGPACK_LIMIT}", body.len())));
     }
-    let value = rmp_serde::from_slice(body).map_err(|error| Error::invalid("not MessagePack").caused_by(error))?;
+    let mut reader = rmp_serde::Deserializer::from_read_ref(body);
+    reader.set_max_depth(DEPTH_LIMIT);
+    let value = Value::deserialize(&mut reader).map_err(|error| Error::invalid("not MessagePack").caused_by(error))?;
     match value {
         Value::Array(values) if values.len() > RECORD_LIMIT => Err(too_many()),
         Value::Array(values) => Ok(values.into_iter().map(Ok).collect()),

@@ -279,3 +279,6 @@ fn answer(status: StatusCode, format: Format, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
+
+#[cfg(test)]
+mod tests;
