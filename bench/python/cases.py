@@ -238,6 +238,20 @@ def agent(bench: Bench) -> Outcome:
     return outcome
 
 
+def sources(bench: Bench) -> Outcome:
+    """Log records of OpenTelemetry and lines of InfluxDB, in batches of 512 over one connection."""
+    outcome = Outcome()
+    for kind, what, aim in [("otlp", "log records", 200_000), ("influx", "lines", 500_000)]:
+        runs = [bench.tape("sources", "--kind", kind, "--data", bench.fresh()) for _ in range(bench.runs)]
+        outcome.raw[kind] = runs
+        per_core = median(runs, lambda run: run["messages"] / run["source_seconds"])
+        passed = median(runs, rate)
+        case = f"{kind}: {what} per second of a core; per second"
+        ours = f"{thousands(per_core)}; {thousands(passed)}"
+        outcome.rows.append(Row(case, ours, aim=f"≥ {thousands(aim)}", met=per_core >= aim))
+    return outcome
+
+
 def with_server_cpu(server: Server, messages: int, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     before = server.cpu_seconds()
     result = run()
@@ -482,6 +496,7 @@ CASES: dict[str, Callable[[Bench], Outcome]] = {
     "append": rust_append,
     "topics": topics,
     "agent": agent,
+    "sources": sources,
     "mixed": mixed,
     "automotive": automotive,
     "capture": capture,

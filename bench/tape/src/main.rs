@@ -13,6 +13,7 @@ mod measure;
 mod payload;
 mod reading;
 mod reopen;
+mod sources;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -46,6 +47,8 @@ enum Case {
     MakeTopics(reading::MakeArguments),
     /// Logs through the agent.
     Agent(clients::Arguments),
+    /// Posts log records or points to a source of an agent in this process.
+    Sources(sources::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
         Case::ReadMcap(arguments) => reading::mcap(&arguments)?,
         Case::MakeTopics(arguments) => reading::make(&arguments)?,
         Case::Agent(arguments) => clients::run(&arguments)?,
+        Case::Sources(arguments) => sources::run(&arguments)?,
     };
     println!("{report}");
     Ok(())

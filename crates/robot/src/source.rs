@@ -9,7 +9,11 @@ mod host;
 mod http;
 mod influx;
 mod intake;
+mod json;
 mod logs;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod prometheus;
 mod record;
 mod supervisor;
 
@@ -43,7 +47,14 @@ struct Kind {
 }
 
 /// Every kind of source that this build has.
-const KINDS: &[Kind] = &[Kind { name: "host", make: host::make }, Kind { name: "influx", make: influx::make }, Kind { name: "logs", make: logs::make }];
+const KINDS: &[Kind] = &[
+    Kind { name: "host", make: host::make },
+    Kind { name: "influx", make: influx::make },
+    Kind { name: "logs", make: logs::make },
+    #[cfg(feature = "otlp")]
+    Kind { name: "otlp", make: otlp::make },
+    Kind { name: "prometheus", make: prometheus::make },
+];
 
 /// Returns the source that a configuration describes.
 ///

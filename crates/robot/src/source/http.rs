@@ -2,37 +2,37 @@
 //!
 //! **Invariant:** a request is unpacked only as far as its limit, and nothing of it is looked at before its token was.
 
+mod body;
 mod limited;
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
-use recording::{Error, Kind, Result, size};
+use recording::{Error, Kind, Result};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+use self::body::Taken;
+#[cfg(feature = "otlp")]
+pub(super) use self::body::unpack;
+pub(super) use self::body::{Refusal, unpacked};
 pub(crate) use self::limited::Limited;
 use super::Intake;
 use crate::stop::StopFlag;
 
-/// The largest body that is taken, as it comes over the wire.
-pub(super) const BODY_LIMIT: usize = 32 << 20;
-/// The largest body, unpacked.
-pub(super) const UNPACKED_LIMIT: usize = 128 << 20;
 /// How many connections one source may have.
 const CONNECTION_LIMIT: usize = 64;
 /// How often it looks whether it is to end.
 const STOP_STEP: Duration = Duration::from_millis(200);
 
 /// The options of a source that listens to HTTP.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listen {
     /// The address.
@@ -49,6 +49,8 @@ pub(super) struct Door {
     address: SocketAddr,
     /// The hash of the token.
     token: Option<blake3::Hash>,
+    /// How many bytes of bodies are in memory.
+    held: Arc<AtomicUsize>,
 }
 
 impl Door {
@@ -75,7 +77,7 @@ impl Door {
         if token.is_none() && !address.ip().is_loopback() {
             return Err(Error::invalid(format!("listen = '{text}' is open to other machines: give it a token, or listen at 127.0.0.1")));
         }
-        Ok(Self { address, token: token.map(|token| blake3::hash(token.as_bytes())) })
+        Ok(Self { address, token: token.map(|token| blake3::hash(token.as_bytes())), held: Arc::default() })
     }
 
     /// Returns whether a request may come in. The token stands behind `Bearer` or `Token`, or is the password of `Basic`.
@@ -94,16 +96,23 @@ impl Door {
         [from_header.as_deref(), other].into_iter().flatten().any(|shown| blake3::hash(shown.as_bytes()) == *token)
     }
 
+    /// Returns the body of a request that may come in. `other` is a token that stands elsewhere.
+    ///
+    /// # Errors
+    /// Who may not come in, and what is too large; the sender gets to read it, because the body was taken off the line.
+    pub(super) async fn take(&self, request: Request, other: Option<&str>) -> std::result::Result<Taken, Refusal> {
+        let admitted = self.admits(request.headers(), other);
+        body::take(request, admitted, &self.held).await
+    }
+
     /// Serves a router.
     ///
     /// # Errors
     /// `Conflict` if the port is taken.
     pub(super) async fn serve(self, router: Router, intake: Arc<Intake>) -> Result<()> {
         let listener = self.listen().await?;
-        let failed = |error| Error::io("cannot serve HTTP", error);
-        intake.note(format!("listens at {}", listener.local_addr().map_err(failed)?));
-        let router = router.layer(DefaultBodyLimit::max(BODY_LIMIT));
-        axum::serve(Limited::new(listener, CONNECTION_LIMIT), router).await.map_err(failed)
+        intake.note(format!("listens at {}", address_of(&listener)?));
+        serve_at(listener, router).await
     }
 
     /// Takes the port.
@@ -116,6 +125,17 @@ impl Door {
             _ => Error::io(format!("cannot listen at {}", self.address), error),
         })
     }
+}
+
+/// Returns where a listener listens.
+pub(super) fn address_of(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|error| Error::io("cannot serve HTTP", error))
+}
+
+/// Serves a router to whoever comes.
+pub(super) async fn serve_at(listener: TcpListener, router: Router) -> Result<()> {
+    let served = axum::serve(Limited::new(listener, CONNECTION_LIMIT), router).await;
+    served.map_err(|error| Error::io("cannot serve HTTP", error))
 }
 
 /// Runs what serves until the source is to end.
@@ -177,37 +197,9 @@ fn base64_decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Returns a body as it was before it was packed.
-///
-/// # Errors
-/// `Invalid` for an encoding that is not known, `Corrupt` for a body that is not in it, `Unavailable` for one that is too large.
-pub(super) fn unpacked(headers: &HeaderMap, body: Bytes) -> Result<Bytes> {
-    let encoding = headers.get(header::CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
-    match encoding.to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(body),
-        "gzip" => read_all(MultiGzDecoder::new(&body[..])),
-        "deflate" => read_all(ZlibDecoder::new(&body[..])),
-        other => Err(Error::invalid(format!("content encoding '{other}': send gzip, deflate or none"))),
-    }
-}
-
-fn read_all(packed: impl Read) -> Result<Bytes> {
-    let mut body = Vec::new();
-    let read = packed.take(UNPACKED_LIMIT as u64 + 1).read_to_end(&mut body);
-    read.map_err(|error| Error::new(Kind::Corrupt, "the body is not packed as it says").caused_by(error))?;
-    if body.len() > UNPACKED_LIMIT {
-        return Err(Error::unavailable(format!("the body is more than {} unpacked", size::format(UNPACKED_LIMIT as u64))));
-    }
-    Ok(body.into())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use axum::http::HeaderValue;
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
 
     use super::*;
 
@@ -247,19 +239,5 @@ mod tests {
             assert_eq!(unit_by_size(stamp), ns);
         }
         assert_eq!(unit_by_size(1_700_000_000_000_000_000), 1);
-    }
-
-    #[test]
-    fn a_bomb_is_not_unpacked() {
-        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-        for _ in 0..=UNPACKED_LIMIT >> 20 {
-            packed.write_all(&[0; 1 << 20]).unwrap();
-        }
-        let bomb = Bytes::from(packed.finish().unwrap());
-        assert!(bomb.len() < 1 << 20);
-        let gzip = with(header::CONTENT_ENCODING, "gzip");
-        assert_eq!(unpacked(&gzip, bomb).unwrap_err().kind(), Kind::Unavailable);
-        assert_eq!(unpacked(&gzip, Bytes::from_static(b"plain")).unwrap_err().kind(), Kind::Corrupt);
-        assert_eq!(unpacked(&HeaderMap::new(), Bytes::from_static(b"plain")).unwrap(), "plain");
     }
 }

@@ -11,10 +11,9 @@ mod point;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use parking_lot::Mutex;
@@ -23,7 +22,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use self::point::Points;
-use super::http::{self, Door, Listen, unpacked};
+use super::http::{self, Door, Listen, Refusal, unpacked};
 use super::{Intake, Source, options};
 use crate::config::SourceConfig;
 use crate::stop::StopFlag;
@@ -32,6 +31,8 @@ use crate::stop::StopFlag;
 const PORT: u16 = 8086;
 /// What senders are told to be: the API they use decides, not the number.
 const VERSION: &str = "2.7.0-tapeloop";
+/// After how many seconds a sender may try again.
+const RETRY_SECONDS: &str = "1";
 /// How many bad lines an answer names.
 const NAMED_LINES: usize = 10;
 
@@ -61,34 +62,36 @@ impl Source for Influx {
             .route("/health", get(health))
             .route("/query", get(no_queries).post(no_queries))
             .route("/api/v2/query", post(no_queries))
+            .fallback(no_such_path)
             .with_state(site);
         http::run(stop, self.door.clone().serve(router, intake.clone()))
     }
 }
 
 /// What a request says about its lines. Which database, organisation or bucket is meant makes no difference.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Wish {
     precision: Option<String>,
     /// The password of API 1.
     p: Option<String>,
 }
 
-async fn write(State(site): State<Arc<Site>>, wish: Query<Wish>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    if !site.door.admits(&headers, wish.p.as_deref()) {
-        return refused(StatusCode::UNAUTHORIZED, "unauthorized", "the token is missing or wrong");
-    }
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return refused(rejection.status(), "request too large", &rejection.body_text()),
+async fn write(State(site): State<Arc<Site>>, wish: Result<Query<Wish>, QueryRejection>, request: Request) -> Response {
+    let wish = wish.map(|Query(wish)| wish).unwrap_or_default();
+    let taken = match site.door.take(request, wish.p.as_deref()).await {
+        Ok(taken) => taken,
+        Err(refusal) => return refused(refusal.status(), code_of(refusal), &refusal.message()),
     };
     let Some(unit_ns) = unit_ns(wish.precision.as_deref()) else {
-        let text = wish.0.precision.unwrap_or_default();
+        let text = wish.precision.unwrap_or_default();
         return refused(StatusCode::BAD_REQUEST, "invalid", &format!("precision '{text}': there are ns, us, ms and s"));
     };
-    match unpacked(&headers, body) {
+    match unpacked(&taken.headers, taken.body.clone()) {
         Ok(body) => site.take(&body, unit_ns),
-        Err(error) => refused(status_of(&error), "invalid", error.message()),
+        Err(error) => {
+            site.intake.refuse(error.message());
+            refused(status_of(&error), "invalid", error.message())
+        }
     }
 }
 
@@ -148,11 +151,29 @@ async fn no_queries() -> Response {
     refused(StatusCode::NOT_IMPLEMENTED, "not implemented", "tapeloop records; it does not answer queries here")
 }
 
+async fn no_such_path() -> Response {
+    refused(StatusCode::NOT_FOUND, "not found", "there are /api/v2/write, /api/v3/write_lp, /write, /ping and /health")
+}
+
 fn status_of(error: &Error) -> StatusCode {
     if error.kind() == Kind::Unavailable { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
 }
 
+fn code_of(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Denied => "unauthorized",
+        Refusal::TooLarge => "request too large",
+        Refusal::Busy => "unavailable",
+        Refusal::Broken => "invalid",
+    }
+}
+
 /// Says what is wrong, as the APIs 1 and 2 do.
 fn refused(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, axum::Json(json!({ "code": code, "message": message, "error": message }))).into_response()
+    let body = axum::Json(json!({ "code": code, "message": message, "error": message }));
+    let mut answer = (status, body).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+    }
+    answer
 }

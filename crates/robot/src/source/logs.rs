@@ -6,12 +6,11 @@
 //! **Invariant:** good records of a request are kept, whatever the bad ones are.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -20,10 +19,12 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use recording::{Error, Kind, Result};
-use serde::Deserialize;
+use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::http::{self, Door, Listen, unpacked};
+use super::http::{self, Door, Listen, Refusal, unpacked};
 use super::record::{Level, Record, Records};
 use super::{Intake, Source, options};
 use crate::config::SourceConfig;
@@ -35,6 +36,12 @@ const PORT: u16 = 8622;
 const UNNAMED: &str = "app";
 /// How many records one request may have.
 const RECORD_LIMIT: usize = 100_000;
+/// The largest record.
+const RECORD_BYTES: usize = 4 << 20;
+/// The largest body of MessagePack: a byte of it can be a value, which takes 32 bytes of memory.
+const MSGPACK_LIMIT: usize = 8 << 20;
+/// How deep values may be nested in MessagePack, as in JSON.
+const DEPTH_LIMIT: usize = 128;
 
 const TIMES: &[&str] = &["dt", "timestamp", "time", "@timestamp", "ts", "date"];
 const LEVELS: &[&str] = &["level", "severity", "levelname", "log.level", "lvl"];
@@ -77,20 +84,19 @@ impl Source for Logs {
     }
 }
 
-async fn take(State(site): State<Arc<Site>>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    if !site.door.admits(&headers, None) {
-        return answer(StatusCode::FORBIDDEN, "the token is missing or wrong");
-    }
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return answer(rejection.status(), &rejection.body_text()),
+async fn take(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let taken = match site.door.take(request, None).await {
+        Ok(taken) => taken,
+        // As Better Stack answers.
+        Err(Refusal::Denied) => return answer(StatusCode::FORBIDDEN, &Refusal::Denied.message()),
+        Err(refusal) => return answer(refusal.status(), &refusal.message()),
     };
-    let read = unpacked(&headers, body).and_then(|body| match media_type(&headers) {
-        "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => from_msgpack(&body),
-        _ => from_json(&body),
+    let logged = unpacked(&taken.headers, taken.body.clone()).and_then(|body| match media_type(&taken.headers) {
+        "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => Ok(site.log(from_msgpack(&body)?.into_iter())),
+        _ => Ok(site.log(from_json(&body)?.into_iter().map(value_of))),
     });
-    match read {
-        Ok(values) => site.log(values),
+    match logged {
+        Ok(response) => response,
         Err(error) => {
             site.intake.refuse(error.message());
             let status = if error.kind() == Kind::Unavailable { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::NOT_ACCEPTABLE };
@@ -100,7 +106,7 @@ async fn take(State(site): State<Arc<Site>>, headers: HeaderMap, body: Result<By
 }
 
 impl Site {
-    fn log(&self, values: Vec<Result<Value>>) -> Response {
+    fn log(&self, values: impl Iterator<Item = Result<Value>>) -> Response {
         let mut records = self.records.lock();
         let (mut good, mut wrong) = (0usize, None);
         for value in values {
@@ -128,34 +134,75 @@ fn media_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Reads a value, an array of them, or one per line.
-fn from_json(body: &[u8]) -> Result<Vec<Result<Value>>> {
-    if let Ok(value) = serde_json::from_slice::<Value>(body) {
-        return all_of(value);
+/// Returns the pieces of a body that is a value, an array of them, or one per line.
+fn from_json(body: &[u8]) -> Result<Vec<&[u8]>> {
+    let pieces: Vec<&[u8]> = match serde_json::from_slice::<Pieces<'_>>(body) {
+        Ok(Pieces(pieces)) => pieces.into_iter().map(|piece| piece.get().as_bytes()).collect(),
+        Err(_) => {
+            let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+            lines.take(RECORD_LIMIT + 1).collect()
+        }
+    };
+    if pieces.len() > RECORD_LIMIT { Err(too_many()) } else { Ok(pieces) }
+}
+
+fn value_of(piece: &[u8]) -> Result<Value> {
+    if piece.len() > RECORD_BYTES {
+        return Err(Error::invalid(format!("a record of {} bytes; at most {RECORD_BYTES}", piece.len())));
     }
-    let lines: Vec<&[u8]> = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
-    if lines.len() > RECORD_LIMIT {
-        return Err(too_many(lines.len()));
+    serde_json::from_slice(piece).map_err(|error| Error::invalid("not JSON").caused_by(error))
+}
+
+/// What an array holds, or the one value that is none; not more than can be taken.
+struct Pieces<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Pieces<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let whole = <&RawValue>::deserialize(deserializer)?;
+        if !whole.get().starts_with('[') {
+            return Ok(Self(vec![whole]));
+        }
+        struct Elements;
+        impl<'de> Visitor<'de> for Elements {
+            type Value = Vec<&'de RawValue>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> std::result::Result<Self::Value, A::Error> {
+                let mut pieces = Vec::new();
+                while let Some(piece) = elements.next_element()? {
+                    pieces.push(piece);
+                    if pieces.len() > RECORD_LIMIT {
+                        while elements.next_element::<IgnoredAny>()?.is_some() {}
+                        break;
+                    }
+                }
+                Ok(pieces)
+            }
+        }
+        let mut elements = serde_json::Deserializer::from_str(whole.get());
+        elements.deserialize_seq(Elements).map(Self).map_err(de::Error::custom)
     }
-    let wrong = |error| Error::invalid("not JSON").caused_by(error);
-    Ok(lines.into_iter().map(|line| serde_json::from_slice(line).map_err(wrong)).collect())
 }
 
 fn from_msgpack(body: &[u8]) -> Result<Vec<Result<Value>>> {
-    let value = rmp_serde::from_slice(body).map_err(|error| Error::invalid("not MessagePack").caused_by(error))?;
-    all_of(value)
-}
-
-fn all_of(value: Value) -> Result<Vec<Result<Value>>> {
+    if body.len() > MSGPACK_LIMIT {
+        return Err(Error::unavailable(format!("{} bytes of MessagePack in one request; at most {MSGPACK_LIMIT}", body.len())));
+    }
+    let mut reader = rmp_serde::Deserializer::from_read_ref(body);
+    reader.set_max_depth(DEPTH_LIMIT);
+    let value = Value::deserialize(&mut reader).map_err(|error| Error::invalid("not MessagePack").caused_by(error))?;
     match value {
-        Value::Array(values) if values.len() > RECORD_LIMIT => Err(too_many(values.len())),
+        Value::Array(values) if values.len() > RECORD_LIMIT => Err(too_many()),
         Value::Array(values) => Ok(values.into_iter().map(Ok).collect()),
         value => Ok(vec![Ok(value)]),
     }
 }
 
-fn too_many(count: usize) -> Error {
-    Error::unavailable(format!("{count} records in one request; at most {RECORD_LIMIT}"))
+fn too_many() -> Error {
+    Error::unavailable(format!("more than {RECORD_LIMIT} records in one request"))
 }
 
 /// Returns what a value says as a record.
@@ -239,7 +286,7 @@ mod tests {
 
     #[test]
     fn bodies_are_one_many_or_lines() {
-        let count = |body: &str| from_json(body.as_bytes()).unwrap().iter().filter(|value| value.is_ok()).count();
+        let count = |body: &str| from_json(body.as_bytes()).unwrap().into_iter().filter(|piece| value_of(piece).is_ok()).count();
         assert_eq!((count("{}"), count("[{},{}]"), count("{}\n\n{}\r\n{}"), count("{}\nbroken\n{}")), (1, 2, 3, 2));
         let packed = rmp_serde::to_vec(&json!([{ "message": "a" }, { "message": "b" }])).unwrap();
         assert_eq!(from_msgpack(&packed).unwrap().len(), 2);
@@ -247,5 +294,10 @@ mod tests {
         // Deep nesting must not use up the stack.
         assert!(from_msgpack(&[0x91; 100_000]).is_err());
         assert_eq!(count(&"[".repeat(100_000)), 0);
+        assert_eq!(count("{\n  \"message\": \"pretty\"\n}"), 1);
+        let many = format!("[{}0]", "0,".repeat(RECORD_LIMIT));
+        assert_eq!(from_json(many.as_bytes()).unwrap_err().kind(), Kind::Unavailable);
+        assert_eq!(from_json("{}\n".repeat(RECORD_LIMIT + 1).as_bytes()).unwrap_err().kind(), Kind::Unavailable);
+        assert!(value_of(&[b' '; RECORD_BYTES + 1]).is_err());
     }
 }

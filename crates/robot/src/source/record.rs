@@ -1,4 +1,4 @@
-//! Log records of any origin as messages of one shape: `foxglove.Log` with attributes, on `/logs/<name>`.
+//! Log records of any origin as messages of one shape: `foxglove.Log` with attributes, on `/logs/<name>`; and the shape of metrics.
 //!
 //! **Invariant:** nothing of a record is left out but what is over a limit, and that is said in the message.
 
@@ -16,7 +16,7 @@ use crate::tape::channel::{Channel, ChannelSpec, Times};
 /// The longest text of one record.
 pub(super) const TEXT_LIMIT: usize = 1 << 20;
 /// The longest name of who logs.
-const NAME_LIMIT: usize = 200;
+pub(super) const NAME_LIMIT: usize = 200;
 
 /// How bad it is, as `foxglove.Log` counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -51,6 +51,7 @@ impl Level {
     }
 
     /// Returns the level of a severity of syslog, from 0 (emergency) to 7 (debug).
+    #[cfg_attr(not(test), allow(dead_code, reason = "the sources of a computer's own logs read it"))]
     pub(super) fn of_syslog(severity: u8) -> Self {
         match severity {
             0..=2 => Self::Fatal,
@@ -107,7 +108,7 @@ impl Records {
         let channel = match self.channels.get(name) {
             Some(channel) => channel.clone(),
             None => {
-                let channel = intake.channel(spec(name))?;
+                let channel = open(intake, spec(name))?;
                 self.channels.insert(name.to_owned(), channel.clone());
                 channel
             }
@@ -136,20 +137,52 @@ impl Records {
     }
 }
 
-fn spec(name: &str) -> ChannelSpec {
-    let topic = topic_of("/logs", name).unwrap_or_else(|| "/logs/unknown".to_owned());
+/// Returns the channel of records of somebody.
+pub(super) fn spec(name: &str) -> ChannelSpec {
     let text = json!({ "type": "string" });
     let whole = json!({ "type": "integer" });
-    let schema = json!({
-        "title": "foxglove.Log", "type": "object",
-        "properties": {
-            "timestamp": { "type": "object", "title": "time", "properties": { "sec": whole, "nsec": whole } },
-            "level": whole, "message": text, "name": text, "file": text, "line": whole,
-            "attributes": { "type": "object" },
-        },
+    let object = json!({ "type": "object" });
+    let properties = json!({
+        "timestamp": { "type": "object", "title": "time", "properties": { "sec": whole, "nsec": whole } },
+        "level": whole, "message": text, "name": text, "file": text, "line": whole, "attributes": object,
+        "severity": text, "event": text, "body": {}, "trace_id": text, "span_id": text, "scope": text, "resource": object,
     });
-    let schema = Schema { name: "foxglove.Log".into(), encoding: "jsonschema".into(), data: schema.to_string().into() };
+    json_spec(topic_of("/logs", name).unwrap_or_else(|| "/logs/unknown".to_owned()), "foxglove.Log", &properties)
+}
+
+/// Returns the channel of JSON messages with these properties.
+pub(super) fn json_spec(topic: String, title: &str, properties: &Value) -> ChannelSpec {
+    let schema = json!({ "title": title, "type": "object", "properties": properties });
+    let schema = Schema { name: title.into(), encoding: "jsonschema".into(), data: schema.to_string().into() };
     ChannelSpec { topic, encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() }
+}
+
+/// Returns the channel of a metric, of whatever kind its points are.
+///
+/// # Errors
+/// `Invalid` for a name that makes no topic.
+pub(super) fn metric_spec(name: &str) -> Result<ChannelSpec> {
+    let topic = topic_of("/metrics", name).ok_or_else(|| Error::invalid("a metric without a name"))?;
+    let (text, whole, number) = (json!({ "type": "string" }), json!({ "type": "integer" }), json!({ "type": "number" }));
+    let (object, numbers, wholes) =
+        (json!({ "type": "object" }), json!({ "type": "array", "items": number }), json!({ "type": "array", "items": whole }));
+    let buckets = json!({ "type": "object", "properties": { "offset": whole, "counts": wholes } });
+    let quantiles = json!({ "type": "array", "items": { "type": "object", "properties": { "quantile": number, "value": number } } });
+    let properties = json!({
+        "kind": text, "value": number, "value_text": text, "reset": { "type": "boolean" }, "unit": text, "temporality": text, "monotonic": { "type": "boolean" },
+        "start_ns": whole, "attributes": object, "count": whole, "sum": number, "min": number, "max": number, "bounds": numbers, "counts": wholes,
+        "scale": whole, "zero_count": whole, "zero_threshold": number, "positive": buckets, "negative": buckets,
+        "quantiles": quantiles, "scope": text, "resource": object,
+    });
+    Ok(json_spec(topic, "tapeloop.Metric", &properties))
+}
+
+/// Opens a channel for what a request names.
+///
+/// # Errors
+/// `Invalid` also beyond the limit of channels: sending it again would not help.
+pub(super) fn open(intake: &Intake, spec: ChannelSpec) -> Result<Arc<Channel>> {
+    intake.channel(spec).map_err(|error| Error::invalid(error.message()))
 }
 
 /// Returns a topic below `root` for a foreign name: what a topic may not have becomes `_`.
@@ -161,7 +194,7 @@ pub(super) fn topic_of(root: &str, name: &str) -> Option<String> {
 }
 
 /// Returns the beginning of a text, of at most so many bytes.
-fn cut(text: &str, limit: usize) -> &str {
+pub(super) fn cut(text: &str, limit: usize) -> &str {
     if text.len() <= limit { text } else { &text[..text.floor_char_boundary(limit)] }
 }
 

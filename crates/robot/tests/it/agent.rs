@@ -6,6 +6,7 @@ mod lifetime;
 mod process;
 mod reload;
 mod sources;
+mod sources_http;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

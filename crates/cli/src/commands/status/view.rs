@@ -2,13 +2,14 @@
 //!
 //! In come one answer of the agent and the one before it, out go lines; rates are what changed between the two.
 //!
-//! **Invariant:** what went wrong stands above the buffers, where it is seen.
+//! **Invariant:** what went wrong with the tape stands above the buffers, where it is seen; with a source, beside it.
 
 use recording::{Error, Kind, Result, size, time};
 use robot::Status;
 use robot::agent::About;
 use robot::agent::client::Client;
 use robot::clock::{Clock, SystemClock};
+use robot::source::SourceState;
 use robot::status::BufferStatus;
 
 use crate::text;
@@ -43,6 +44,7 @@ pub(super) fn lines(poll: &Poll, before: Option<&Poll>) -> Vec<String> {
     lines.extend(trouble(&poll.status));
     lines.push(String::new());
     lines.extend(buffers(poll, before));
+    lines.extend(sources(poll, before));
     lines.extend(clients(&poll.status));
     lines
 }
@@ -137,6 +139,51 @@ fn rates(poll: &Poll, before: Option<&Poll>, buffer: &BufferStatus) -> (f64, f64
     };
     let seconds = (ns.max(1)) as f64 / time::SECOND_NS as f64;
     (messages as f64 / seconds, bytes as f64 / seconds)
+}
+
+fn sources(poll: &Poll, before: Option<&Poll>) -> Vec<String> {
+    if poll.status.sources.is_empty() {
+        return Vec::new();
+    }
+    let heads = ["source", "kind", "state", "messages", "msg/s", "lost", "refused", "last", ""];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    for source in &poll.status.sources {
+        let known = before.and_then(|before| before.status.sources.iter().find(|known| known.name == source.name));
+        let rate = match (before, known) {
+            (Some(before), Some(known)) => {
+                let seconds = (poll.taken_ns - before.taken_ns).max(1) as f64 / time::SECOND_NS as f64;
+                text::rate(source.messages.saturating_sub(known.messages) as f64 / seconds)
+            }
+            // How long it runs is not known.
+            _ => "-".to_owned(),
+        };
+        let last = source.last_ns.map_or("never".to_owned(), |last_ns| {
+            format!("{} ago", time::format_duration(poll.status.clock.utc_ns.saturating_sub(last_ns).max(0)))
+        });
+        let error = source.last_error.as_ref().map(|error| format!("failed {}: {error}", text::counted(source.failures, "time")));
+        rows.push(vec![
+            source.name.clone(),
+            source.kind.clone(),
+            state_of(source.state).to_owned(),
+            text::count(source.messages),
+            rate,
+            text::count(source.lost),
+            text::count(source.refused),
+            last,
+            [source.note.clone(), error].into_iter().flatten().collect::<Vec<_>>().join("; "),
+        ]);
+    }
+    let mut lines = vec![String::new()];
+    lines.extend(text::table(&rows, &[3, 4, 5, 6, 7]));
+    lines
+}
+
+fn state_of(state: SourceState) -> &'static str {
+    match state {
+        SourceState::Running => "running",
+        SourceState::Waiting => "WAITING",
+        SourceState::Ended => "ended",
+    }
 }
 
 fn clients(status: &Status) -> Vec<String> {

@@ -44,6 +44,8 @@ impl Listener for Limited {
     async fn accept(&mut self) -> (Seated, SocketAddr) {
         let seat = self.seats.clone().acquire_owned().await.expect("the seats are never closed");
         let (stream, address) = Listener::accept(&mut self.listener).await;
+        // An answer of a few bytes must not wait for the next ones.
+        let _ = stream.set_nodelay(true);
         (Seated { stream, idle: Box::pin(tokio::time::sleep(IDLE_PATIENCE)), _seat: seat }, address)
     }
 

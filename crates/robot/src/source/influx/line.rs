@@ -54,15 +54,16 @@ pub(super) fn points(body: &str) -> impl Iterator<Item = Result<Point<'_>, Wrong
 /// Splits at the end of the line, which may not stand within quotes; where the quotes do not end, at the first one.
 fn split_line(text: &str) -> (&str, &str) {
     let bytes = text.as_bytes();
-    let mut quoted = false;
+    let (mut in_fields, mut quoted) = (false, false);
     let mut first = None;
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
             b'\\' => at += 1,
+            b' ' => in_fields = true,
             // Quotes only mean something around the value of a field.
             b'"' if quoted => quoted = !ends_text(bytes, at),
-            b'"' => quoted = at > 0 && bytes[at - 1] == b'=',
+            b'"' => quoted = in_fields && bytes[at - 1] == b'=',
             b'\n' if !quoted => return (&text[..at], &text[at + 1..]),
             b'\n' => {
                 first.get_or_insert(at);
@@ -77,9 +78,34 @@ fn split_line(text: &str) -> (&str, &str) {
     }
 }
 
-/// Returns whether the quote at `at` ends its text: another field, the timestamp or the end of the line follows.
+/// Returns whether the quote at `at` ends its text: another field, the timestamp or the end of the line follows. Others stand in the
+/// text and were not escaped.
 fn ends_text(bytes: &[u8], at: usize) -> bool {
-    matches!(bytes.get(at + 1), None | Some(b',' | b' ' | b'\n' | b'\r'))
+    let after = |from: usize, wanted: fn(u8) -> bool| bytes[from..].iter().position(|byte| !wanted(*byte)).map_or(bytes.len(), |n| from + n);
+    match bytes.get(at + 1) {
+        Some(b',') => is_key(bytes, at + 2),
+        Some(b' ') => {
+            let stamp = after(at + 1, |byte| byte == b' ');
+            let end = after(stamp, |byte| byte.is_ascii_digit() || byte == b'-');
+            matches!(bytes.get(after(end, |byte| matches!(byte, b' ' | b'\r'))), None | Some(b'\n'))
+        }
+        None | Some(b'\n' | b'\r') => true,
+        _ => false,
+    }
+}
+
+/// Returns whether the name of a field begins here, and its value after it.
+fn is_key(bytes: &[u8], from: usize) -> bool {
+    let mut at = from;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'=' => return at > from,
+            b'"' | b',' | b' ' | b'\n' => return false,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    false
 }
 
 fn point(line: &str) -> Result<Point<'_>, Wrong> {
@@ -105,8 +131,10 @@ fn tags<'a>(text: &'a str, point: &mut Point<'a>) -> Result<(), Wrong> {
             return Err("it has too many tags");
         }
         let end = find(text, at, |byte| byte == b',').unwrap_or(text.len());
+        // No name begins with a space; what follows a comma in prose does.
+        let is_prose = text[at..end].starts_with("\\ ") && !point.tags.is_empty();
         match find(&text[..end], at, |byte| byte == b'=') {
-            Some(equals) if equals > at => point.tags.push((unescaped(&text[at..equals]), unescaped(&text[equals + 1..end]))),
+            Some(equals) if equals > at && !is_prose => point.tags.push((unescaped(&text[at..equals]), unescaped(&text[equals + 1..end]))),
             // A comma that nobody escaped: it belongs to the value before it.
             _ => match point.tags.last_mut() {
                 Some((_, value)) => *value = Cow::Owned(format!("{value},{}", unescaped(&text[at..end]))),
@@ -259,6 +287,23 @@ mod tests {
         assert_eq!(point.tags, pairs(&[("ns", "/robot"), ("name", "disk a,b"), ("hardware_id", "x")]));
         assert_eq!(point.fields[1].1, Value::Text(r#"it said "no" twice"#.into()));
         assert_eq!(point.fields[2], ("free".into(), Value::Float(12.5)));
+        let point = one(r#"node,name=Motor\ 3,\ left:\ x=1,hardware_id=a=b text="a "b", c",more="x "y" 12" -5"#);
+        assert_eq!(point.tags, pairs(&[("name", "Motor 3, left: x=1"), ("hardware_id", "a=b")]));
+        let texts = [("text".into(), Value::Text(r#"a "b", c"#.into())), ("more".into(), Value::Text(r#"x "y" 12"#.into()))];
+        assert_eq!((point.fields.as_slice(), point.timestamp), (texts.as_slice(), Some(-5)));
+        // Quotes in tags do not hide the end of the line.
+        assert_eq!(points("a,t=\"x v=1\nb f=\"y\"").filter(Result::is_ok).count(), 2);
+    }
+
+    #[test]
+    fn numbers_that_are_none_and_huge_tags_are_taken() {
+        let point = one("m,t=1 x=nan,y=NaN,z=-inf,n=9223372036854775807i");
+        assert!(matches!(point.fields[0].1, Value::Float(x) if x.is_nan()));
+        assert_eq!(point.fields[3].1, Value::Integer(i64::MAX));
+        let huge = format!("m,{}={} x=1", "k".repeat(100_000), "v".repeat(100_000));
+        assert_eq!(one(&huge).tags[0].1.len(), 100_000);
+        let many = format!("m{} x=1", ",t=v".repeat(PAIR_LIMIT + 1));
+        assert_eq!(points(&many).next(), Some(Err("it has too many tags")));
     }
 
     proptest! {

@@ -3,20 +3,24 @@
 //! **Invariant:** a channel's schema names every field of its messages; a field that has had two types has none in it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
 use std::sync::Arc;
 
-use recording::{Error, Result, Schema};
+use recording::{Error, Result};
 use serde_json::{Map, Value as Json, json};
 
 use super::line::{Point, Value};
 use crate::source::Intake;
+use crate::source::json::{comma, float, integer, text, unsigned};
 use crate::source::http::unit_by_size;
-use crate::source::record::topic_of;
+use crate::source::record::{NAME_LIMIT as TOPIC_LIMIT, cut, json_spec, open, topic_of};
 use crate::tape::channel::{Channel, ChannelSpec, Times};
 
 /// How many shapes of points are remembered; beyond that they are worked out again.
 const SHAPE_LIMIT: usize = 20_000;
+/// How often the schema of one measurement grows; later fields are in the messages, and not in the schema.
+const SCHEMA_LIMIT: usize = 64;
+/// How many measurements are known; which is more than there can be channels.
+const MEASUREMENT_LIMIT: usize = 20_000;
 /// How many fields and tags of one measurement are told in its schema.
 const NAME_LIMIT: usize = 4096;
 
@@ -36,6 +40,7 @@ struct Measurement {
     tags: BTreeMap<String, ()>,
     fields: BTreeMap<String, &'static str>,
     channel: Option<Arc<Channel>>,
+    schemas: usize,
 }
 
 impl Points {
@@ -71,6 +76,9 @@ impl Points {
 
     /// Returns the channel of a shape that was not seen before.
     fn learn(&mut self, intake: &Intake, point: &Point<'_>) -> Result<Arc<Channel>> {
+        if self.measurements.len() >= MEASUREMENT_LIMIT && !self.measurements.contains_key(point.measurement.as_ref()) {
+            return Err(Error::invalid(format!("more than {MEASUREMENT_LIMIT} measurements")));
+        }
         let measurement = self.measurements.entry(point.measurement.as_ref().to_owned()).or_default();
         let mut grown = measurement.channel.is_none();
         for (name, _) in &point.tags {
@@ -88,10 +96,12 @@ impl Points {
                 grown = true;
             }
         }
+        let grown = grown && measurement.schemas < SCHEMA_LIMIT;
         let channel = match measurement.channel.clone().filter(|_| !grown) {
             Some(channel) => channel,
-            None => intake.channel(measurement.spec(&point.measurement)?)?,
+            None => open(intake, measurement.spec(&point.measurement)?)?,
         };
+        measurement.schemas += usize::from(grown);
         measurement.channel = Some(channel.clone());
         if grown {
             // Shapes of before have the same fields and fewer: they may as well have the newer schema.
@@ -120,18 +130,13 @@ impl Points {
             comma(out, i);
             text(out, name);
             out.push(':');
-            // Writing into a string never fails.
-            let _ = match value {
-                Value::Float(number) if number.is_finite() => write!(out, "{number:?}"),
-                Value::Float(_) => write!(out, "null"),
-                Value::Integer(number) => write!(out, "{number}"),
-                Value::Unsigned(number) => write!(out, "{number}"),
-                Value::Bool(value) => write!(out, "{value}"),
-                Value::Text(value) => {
-                    text(out, value);
-                    Ok(())
-                }
-            };
+            match value {
+                Value::Float(number) => float(out, *number),
+                Value::Integer(number) => integer(out, *number),
+                Value::Unsigned(number) => unsigned(out, *number),
+                Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+                Value::Text(value) => text(out, value),
+            }
         }
         out.push_str("}}");
     }
@@ -139,15 +144,12 @@ impl Points {
 
 impl Measurement {
     fn spec(&self, name: &str) -> Result<ChannelSpec> {
-        let topic = topic_of("/metrics", name).ok_or_else(|| Error::invalid(format!("'{name}' makes no topic")))?;
+        let topic = topic_of("/metrics", cut(name, TOPIC_LIMIT)).ok_or_else(|| Error::invalid(format!("'{name}' makes no topic")))?;
         let typed = |kind: &str| if kind.is_empty() { json!({}) } else { json!({ "type": kind }) };
         let object = |properties: Map<String, Json>| json!({ "type": "object", "properties": properties });
         let tags = self.tags.keys().map(|name| (name.clone(), typed("string"))).collect();
         let fields = self.fields.iter().map(|(name, kind)| (name.clone(), typed(kind))).collect();
-        let schema =
-            json!({ "title": "tapeloop.Point", "type": "object", "properties": { "tags": object(tags), "fields": object(fields) } });
-        let schema = Schema { name: "tapeloop.Point".into(), encoding: "jsonschema".into(), data: schema.to_string().into() };
-        Ok(ChannelSpec { topic, encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() })
+        Ok(json_spec(topic, "tapeloop.Point", &json!({ "tags": object(tags), "fields": object(fields) })))
     }
 }
 
@@ -167,32 +169,6 @@ fn common(a: &'static str, b: &'static str) -> &'static str {
         ("number", "integer") | ("integer", "number") => "number",
         _ => "",
     }
-}
-
-fn comma(out: &mut String, index: usize) {
-    if index > 0 {
-        out.push(',');
-    }
-}
-
-/// Writes text in quotes.
-fn text(out: &mut String, value: &str) {
-    out.push('"');
-    let mut plain = 0;
-    for (at, byte) in value.bytes().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.push_str(&value[plain..at]);
-        plain = at + 1;
-        let _ = match byte {
-            b'"' | b'\\' => write!(out, "\\{}", char::from(byte)),
-            b'\n' => write!(out, "\\n"),
-            _ => write!(out, "\\u{byte:04x}"),
-        };
-    }
-    out.push_str(&value[plain..]);
-    out.push('"');
 }
 
 #[cfg(test)]
