@@ -13,6 +13,8 @@ pub mod protocol;
 mod allowance;
 mod connection;
 mod events;
+#[cfg_attr(not(feature = "foxglove"), path = "agent/no_foxglove.rs")]
+mod foxglove;
 mod frames;
 mod host_check;
 mod http;
@@ -23,6 +25,7 @@ mod server;
 mod service;
 mod socket;
 mod stream;
+mod tell;
 mod watch;
 
 use std::io::{self, Write};
@@ -42,6 +45,7 @@ use signal_hook::iterator::Signals;
 use self::allowance::Allowance;
 use self::clients::Clients;
 use self::events::Events;
+use self::foxglove::Foxglove;
 use self::http::HttpServer;
 use self::memory::PayloadPool;
 use self::reload::ConfigFile;
@@ -56,6 +60,8 @@ use crate::{Leave, OpenOptions, Tape, places};
 
 /// Where HTTP is served unless somebody says otherwise.
 pub const DEFAULT_HTTP: &str = "127.0.0.1:8621";
+/// Where Foxglove is served unless somebody says otherwise.
+pub const DEFAULT_FOXGLOVE: &str = "127.0.0.1:8765";
 /// How much memory large messages that are still arriving may take together.
 pub const ARRIVING_LIMIT: usize = 512 << 20;
 /// How much memory of payloads that are gone is kept for the next ones.
@@ -76,6 +82,8 @@ pub struct AgentOptions {
     pub socket: Option<PathBuf>,
     /// The HTTP address, or `off`.
     pub http: Option<String>,
+    /// The address for Foxglove, or `off`.
+    pub foxglove: Option<String>,
     /// The group that may use the socket.
     pub group: Option<String>,
     /// How the tape is opened.
@@ -97,6 +105,7 @@ impl Default for AgentOptions {
             data: None,
             socket: None,
             http: None,
+            foxglove: None,
             group: None,
             open: OpenOptions::default(),
             drive: None,
@@ -118,6 +127,12 @@ pub struct About {
     pub socket: String,
     /// Its HTTP address, if it has one.
     pub http: Option<String>,
+    /// Its address for Foxglove, if it has one.
+    #[serde(default)]
+    pub foxglove: Option<String>,
+    /// What did not work when it started, and is not needed to record.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Its configuration file, if it has one.
     pub config: Option<String>,
 }
@@ -146,6 +161,7 @@ pub struct Agent {
     shared: Arc<Shared>,
     server: Server,
     http: Option<HttpServer>,
+    foxglove: Foxglove,
     watch: Watch,
     drive: Option<JoinHandle<()>>,
     endings: Receiver<Ending>,
@@ -191,6 +207,7 @@ impl Agent {
         // All that may be in use already is taken before the tape is opened, which may have a lot to repair.
         let socket = Socket::listen(&socket, group.as_deref())?;
         let http = (http != "off").then(|| http::listen(&http)).transpose()?;
+        let mut foxglove = Foxglove::listen(options.foxglove.as_deref(), &config.agent)?;
         let clock = options.open.clock.clone();
         Sources::check(&config.sources)?;
         let sources = config.sources.clone();
@@ -203,6 +220,8 @@ impl Agent {
             pid: std::process::id(),
             socket: socket.path().display().to_string(),
             http: http.as_ref().map(|(_, address)| address.to_string()),
+            foxglove: foxglove.address(),
+            notes: foxglove.trouble().into_iter().collect(),
             config: file.as_ref().map(|file| file.path().display().to_string()),
         };
         let shared = Arc::new(Shared {
@@ -218,20 +237,25 @@ impl Agent {
         });
         let server = Server::start(shared.clone(), socket)?;
         let http = http.map(|(listener, _)| HttpServer::start(shared.clone(), listener)).transpose()?;
+        for note in &shared.about.notes {
+            shared.report("foxglove_off", note, Value::Null);
+        }
+        foxglove.start(&shared)?;
         let watch = Watch::start(shared.clone(), file, options.config_interval)?;
         shared.sources.apply(&sources)?;
         let (ends, endings) = sync_channel(4);
-        let mut agent = Self { shared, server, http, watch, drive: None, endings, ends, stay: options.stay, closed: false };
+        let mut agent = Self { shared, server, http, foxglove, watch, drive: None, endings, ends, stay: options.stay, closed: false };
         agent.drive = options.drive.map(|drive| agent.start_drive(drive)).transpose()?;
         Ok(agent)
     }
 
     /// Returns where it listens and records, in one line.
     pub fn description(&self) -> String {
-        let About { version, socket, http, .. } = &self.shared.about;
+        let About { version, socket, http, foxglove, .. } = &self.shared.about;
         let http = http.as_ref().map_or(String::new(), |http| format!(" and http://{http}"));
+        let foxglove = foxglove.as_ref().map_or(String::new(), |foxglove| format!(" and ws://{foxglove} (Foxglove)"));
         let tape = &self.shared.tape;
-        format!("tapeloop-agent {version} records '{}' in {}, listens at {socket}{http}", tape.device(), tape.root().display())
+        format!("tapeloop-agent {version} records '{}' in {}, listens at {socket}{http}{foxglove}", tape.device(), tape.root().display())
     }
 
     /// Returns the tape.
@@ -266,6 +290,7 @@ impl Agent {
         if let Some(http) = self.http.take() {
             http.stop();
         }
+        self.foxglove.stop();
         if let Some(drive) = self.drive.take() {
             let _ = drive.join();
         }

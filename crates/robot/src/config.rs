@@ -147,6 +147,10 @@ pub struct AgentConfig {
     pub socket: Option<String>,
     /// The HTTP address, or `off`.
     pub http: Option<String>,
+    /// The address for Foxglove, or `off`.
+    pub foxglove: Option<String>,
+    /// What a viewer must show, which then may be on another machine.
+    pub foxglove_token: Option<String>,
     /// The group that may use the socket.
     pub group: Option<String>,
 }

@@ -43,7 +43,8 @@ struct Kind {
 }
 
 /// Every kind of source that this build has.
-const KINDS: &[Kind] = &[Kind { name: "host", make: host::make }, Kind { name: "influx", make: influx::make }, Kind { name: "logs", make: logs::make }];
+const KINDS: &[Kind] =
+    &[Kind { name: "host", make: host::make }, Kind { name: "influx", make: influx::make }, Kind { name: "logs", make: logs::make }];
 
 /// Returns the source that a configuration describes.
 ///

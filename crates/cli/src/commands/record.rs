@@ -41,6 +41,9 @@ pub(crate) struct Record {
     /// Where status and metrics are served: 127.0.0.1:8621 unless said otherwise, or off
     #[arg(long, value_name = "ADDRESS", env = "TAPELOOP_HTTP")]
     http: Option<String>,
+    /// Where Foxglove and Lichtblick connect: 127.0.0.1:8765 unless said otherwise, or off
+    #[arg(long, value_name = "ADDRESS", env = "TAPELOOP_FOXGLOVE")]
+    foxglove: Option<String>,
     /// The group that may connect
     #[arg(long, value_name = "GROUP", env = "TAPELOOP_GROUP")]
     group: Option<String>,
@@ -83,6 +86,7 @@ impl Record {
             data: Some(std::path::absolute(&data).with_context(|| format!("cannot find {}", data.display()))?),
             socket: self.socket.clone(),
             http: self.http.clone(),
+            foxglove: self.foxglove.clone(),
             group: self.group.clone(),
             open: OpenOptions { device: self.device_beside_config()?, ..OpenOptions::default() },
             ..AgentOptions::default()

@@ -2,7 +2,7 @@
 
 use crate::program::Place;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "record",
     "save",
     "keep",
@@ -10,6 +10,7 @@ const COMMANDS: [&str; 17] = [
     "keep stop",
     "rm",
     "status",
+    "tail",
     "ls",
     "info",
     "cat",

@@ -11,6 +11,7 @@ mod line;
 mod listening;
 mod losses;
 mod outbox;
+mod tail;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::line::Line;
+pub use self::tail::{Tail, Told};
 use super::control::Request;
 use super::protocol::{FrameKind, PAYLOAD_LIMIT, encode_loss, encode_token, encode_tokened};
 use crate::clock::{Clock, SystemClock};

@@ -152,6 +152,16 @@ impl Channel {
         self.definition.channel_id
     }
 
+    /// Returns what the program wanted to log.
+    pub fn spec(&self) -> &ChannelSpec {
+        &self.spec
+    }
+
+    /// Returns whether its last value joins every recording.
+    pub fn is_latched(&self) -> bool {
+        self.latched
+    }
+
     /// Returns whether any buffer wants it.
     pub fn is_recorded(&self) -> bool {
         !self.routes.load().is_empty()

@@ -41,6 +41,7 @@ impl Poll {
 pub(super) fn lines(poll: &Poll, before: Option<&Poll>) -> Vec<String> {
     let mut lines = head(poll);
     lines.extend(trouble(&poll.status));
+    lines.extend(poll.about.iter().flat_map(|about| &about.notes).map(|note| format!("note        {note}")));
     lines.push(String::new());
     lines.extend(buffers(poll, before));
     lines.extend(clients(&poll.status));
@@ -53,7 +54,8 @@ fn head(poll: &Poll) -> Vec<String> {
     let up = time::format_duration(clock.utc_ns.saturating_sub(status.since_ns).max(0));
     let about = poll.about.as_ref().map_or(String::new(), |about| {
         let http = about.http.as_ref().map_or(String::new(), |http| format!(" and http://{http}"));
-        format!(", process {} at {}{http}", about.pid, about.socket)
+        let foxglove = about.foxglove.as_ref().map_or(String::new(), |foxglove| format!(" and ws://{foxglove} (Foxglove)"));
+        format!(", process {} at {}{http}{foxglove}", about.pid, about.socket)
     });
     let clock_kind = match clock.kind.as_str() {
         "file" => " (of the file that is played)",
