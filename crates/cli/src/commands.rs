@@ -15,6 +15,7 @@ mod save;
 mod schema;
 mod status;
 mod tail;
+mod top;
 
 use clap::Subcommand;
 
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Rm(rm::Rm),
     Status(status::Status),
     Tail(tail::Tail),
+    Top(top::Top),
     Ls(ls::Ls),
     Info(info::Info),
     Cat(cat::Cat),
@@ -51,6 +53,7 @@ impl Command {
             Self::Rm(command) => command.run(),
             Self::Status(command) => command.run(),
             Self::Tail(command) => command.run(),
+            Self::Top(command) => command.run(),
             Self::Ls(command) => command.run(),
             Self::Info(command) => command.run(),
             Self::Cat(command) => command.run(),

@@ -56,6 +56,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::source::Sources;
 pub use crate::stop::StopFlag;
+use crate::tape::ExpectationStatus;
 use crate::{Leave, OpenOptions, Tape, places};
 
 /// Where HTTP is served unless somebody says otherwise.
@@ -92,6 +93,10 @@ pub struct AgentOptions {
     pub drive: Option<Drive>,
     /// Whether the agent goes on when the drive has ended.
     pub stay: bool,
+    /// After how long it ends by itself.
+    pub run_for: Option<Duration>,
+    /// Whether a topic that is required must have come by the end.
+    pub strict: bool,
     /// What happens to unfinished recordings at the end.
     pub leave: Leave,
     /// How often the configuration file is looked at.
@@ -110,6 +115,8 @@ impl Default for AgentOptions {
             open: OpenOptions::default(),
             drive: None,
             stay: false,
+            run_for: None,
+            strict: false,
             leave: Leave::Resume,
             config_interval: CONFIG_INTERVAL,
         }
@@ -167,15 +174,17 @@ pub struct Agent {
     endings: Receiver<Ending>,
     ends: SyncSender<Ending>,
     stay: bool,
+    run_for: Option<Duration>,
     closed: bool,
 }
 
-/// Runs an agent until a signal or the end of its drive, and prints where it listens and records.
+/// Runs an agent until a signal, the end of its drive or of its time, and prints where it listens and records. Returns how the
+/// expectations did.
 ///
 /// # Errors
 /// What kept it from starting; what the drive met; what the last writes met.
-pub fn run(options: AgentOptions) -> Result<()> {
-    let leave = options.leave;
+pub fn run(options: AgentOptions) -> Result<Vec<ExpectationStatus>> {
+    let (leave, strict) = (options.leave, options.strict);
     memory::keep_large_blocks_apart();
     raise_file_limit();
     let mut agent = Agent::start(options)?;
@@ -184,9 +193,13 @@ pub fn run(options: AgentOptions) -> Result<()> {
     service::notify("READY=1");
     let ended = agent.wait();
     service::notify("STOPPING=1");
+    if strict {
+        agent.tape().judge_finally();
+    }
+    let expectations = agent.tape().status().expectations;
     let closed = agent.stop(leave);
     signals.close();
-    ended.and(closed)
+    ended.and(closed).map(|()| expectations)
 }
 
 impl Agent {
@@ -244,7 +257,19 @@ impl Agent {
         let watch = Watch::start(shared.clone(), file, options.config_interval)?;
         shared.sources.apply(&sources)?;
         let (ends, endings) = sync_channel(4);
-        let mut agent = Self { shared, server, http, foxglove, watch, drive: None, endings, ends, stay: options.stay, closed: false };
+        let mut agent = Self {
+            shared,
+            server,
+            http,
+            foxglove,
+            watch,
+            drive: None,
+            endings,
+            ends,
+            stay: options.stay,
+            run_for: options.run_for,
+            closed: false,
+        };
         agent.drive = options.drive.map(|drive| agent.start_drive(drive)).transpose()?;
         Ok(agent)
     }
@@ -308,11 +333,17 @@ impl Agent {
 
     /// Waits for what makes the agent end.
     fn wait(&mut self) -> Result<()> {
+        let clock = &self.shared.clock;
+        let end_ns = self.run_for.map(|run_for| clock.monotonic_ns().saturating_add(run_for.as_nanos() as i64));
         loop {
-            match self.endings.recv() {
-                Ok(Ending::Drive(Ok(()))) if self.stay => {}
-                Ok(Ending::Drive(result)) => return result,
-                Ok(Ending::Signal) | Err(_) => return Ok(()),
+            let ending = match end_ns.map(|end_ns| end_ns.saturating_sub(clock.monotonic_ns()).max(0) as u64) {
+                Some(left_ns) => self.endings.recv_timeout(Duration::from_nanos(left_ns)).ok(),
+                None => self.endings.recv().ok(),
+            };
+            match ending {
+                Some(Ending::Drive(Ok(()))) if self.stay => {}
+                Some(Ending::Drive(result)) => return result,
+                Some(Ending::Signal) | None => return Ok(()),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::program::Place;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "record",
     "save",
     "keep",
@@ -11,6 +11,7 @@ const COMMANDS: [&str; 18] = [
     "rm",
     "status",
     "tail",
+    "top",
     "ls",
     "info",
     "cat",

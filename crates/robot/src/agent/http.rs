@@ -138,6 +138,7 @@ fn router(site: Site) -> Router {
     Router::new()
         .route("/health", get(async || answered(Ok(json!({ "ok": true })))))
         .route("/status", get(status))
+        .route("/topics", get(topics))
         .route("/metrics", get(metrics_text))
         .route("/captures", get(list_captures).post(save))
         .route("/captures/{id}", get(one_capture))
@@ -168,6 +169,10 @@ async fn keep_web_pages_out(request: Request, next: Next) -> Response {
 
 async fn status(State(site): State<Site>) -> Response {
     site.ask(|agent| control::answer(agent, control::Request::Status)).await
+}
+
+async fn topics(State(site): State<Site>) -> Response {
+    site.ask(|agent| control::answer(agent, control::Request::Topics)).await
 }
 
 async fn metrics_text(State(site): State<Site>) -> Response {

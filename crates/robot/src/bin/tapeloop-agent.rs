@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         }
     };
     match run(*options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tapeloop-agent: {error}");
             ExitCode::FAILURE

@@ -12,6 +12,7 @@ use recording::mcap::segment::Definition;
 use recording::message::{Schema, Topic};
 
 use super::buffer::Buffer;
+use super::pulse::Pulse;
 use super::slot::Slot;
 use super::transform::Transform;
 
@@ -116,6 +117,7 @@ pub struct Channel {
 pub(crate) struct Traffic {
     pub(crate) messages: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    pub(crate) pulse: Pulse,
 }
 
 /// The way from a channel into one buffer.

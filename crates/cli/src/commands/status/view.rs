@@ -10,6 +10,7 @@ use robot::agent::About;
 use robot::agent::client::Client;
 use robot::clock::{Clock, SystemClock};
 use robot::status::BufferStatus;
+use robot::tape::ExpectationState;
 
 use crate::text;
 
@@ -44,6 +45,7 @@ pub(super) fn lines(poll: &Poll, before: Option<&Poll>) -> Vec<String> {
     lines.extend(poll.about.iter().flat_map(|about| &about.notes).map(|note| format!("note        {note}")));
     lines.push(String::new());
     lines.extend(buffers(poll, before));
+    lines.extend(expectations(&poll.status));
     lines.extend(clients(&poll.status));
     lines
 }
@@ -139,6 +141,28 @@ fn rates(poll: &Poll, before: Option<&Poll>, buffer: &BufferStatus) -> (f64, f64
     };
     let seconds = (ns.max(1)) as f64 / time::SECOND_NS as f64;
     (messages as f64 / seconds, bytes as f64 / seconds)
+}
+
+fn expectations(status: &Status) -> Vec<String> {
+    if status.expectations.is_empty() {
+        return Vec::new();
+    }
+    let mut rows = vec![["expectation", "expected", "state", "violations"].map(str::to_owned).to_vec()];
+    for expectation in &status.expectations {
+        let state = match (expectation.state, expectation.violated.first()) {
+            (ExpectationState::Ok, _) => "ok".to_owned(),
+            (ExpectationState::NeverSeen, _) => "never seen".to_owned(),
+            (ExpectationState::Violated, violated) => {
+                let since = expectation.since_ns.map_or(String::new(), |since_ns| format!(" since {}", text::moment(since_ns)));
+                let what = violated.map_or(String::new(), |violated| format!(": {} {}", violated.topic, violated.seen));
+                format!("VIOLATED{since}{what}")
+            }
+        };
+        rows.push(vec![expectation.name.clone(), expectation.expected.clone(), state, text::count(expectation.violations)]);
+    }
+    let mut lines = vec![String::new()];
+    lines.extend(text::table(&rows, &[3]));
+    lines
 }
 
 fn clients(status: &Status) -> Vec<String> {
