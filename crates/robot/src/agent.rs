@@ -20,6 +20,7 @@ mod host_check;
 mod http;
 mod memory;
 mod metrics;
+mod page;
 mod reload;
 mod server;
 mod service;

@@ -4,7 +4,7 @@
 //!
 //! **Invariant:** a client that reads slowly, or not at all, loses the oldest messages and hears how many; nobody who logs waits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use recording::{Result, TopicFilter};
@@ -27,9 +27,9 @@ pub(crate) fn tell(agent: &Shared, client: &ClientEntry, wanted: &Listen) -> Res
     let filter = TopicFilter::parse(&wanted.topics)?;
     let tap = agent.tape.tap(filter.clone(), HELD_LIMIT)?;
     let mut teller = Teller { agent, client, channels: HashSet::new(), too_large: 0, told_dropped: 0 };
-    let mut latched_until = None;
+    let mut latched_until: HashMap<u16, u64> = HashMap::new();
     for value in agent.tape.latched_values(&filter) {
-        latched_until = latched_until.max(Some(value.sequence));
+        latched_until.insert(value.channel.id(), value.sequence);
         if !teller.tell(&value)? {
             return Ok(());
         }
@@ -37,7 +37,7 @@ pub(crate) fn tell(agent: &Shared, client: &ClientEntry, wanted: &Listen) -> Res
     loop {
         let heard = tap.next(STEP);
         // What came between the tap and the look at latched values was told as one of those.
-        let told = |heard: &Heard| heard.channel.is_latched() && latched_until.is_some_and(|until| heard.sequence <= until);
+        let told = |heard: &Heard| latched_until.get(&heard.channel.id()).is_some_and(|until| heard.sequence <= *until);
         let goes_on = match heard.filter(|heard| !told(heard)) {
             Some(heard) => teller.tell(&heard)?,
             None => !client.has_left(),
