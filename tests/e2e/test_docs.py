@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -38,6 +39,7 @@ class Agent:
             "TAPELOOP_SOCKET": str(folder / "agent.sock"),
             "TAPELOOP_DATA": str(folder / "tape"),
             "TAPELOOP_HTTP": "off",
+            "TAPELOOP_FOXGLOVE": "off",
         }
         self.process = subprocess.Popen(
             [PROGRAMS / "tapeloop", "record", config],
@@ -120,7 +122,12 @@ def test_the_commands_of_the_readme_run(agent: Agent) -> None:
 
 
 def test_the_file_that_the_readme_plays_is_recorded(folder: Path) -> None:
-    environment = {**os.environ, "TAPELOOP_SOCKET": str(folder / "agent.sock"), "TAPELOOP_HTTP": "off"}
+    environment = {
+        **os.environ,
+        "TAPELOOP_SOCKET": str(folder / "agent.sock"),
+        "TAPELOOP_HTTP": "off",
+        "TAPELOOP_FOXGLOVE": "off",
+    }
 
     def run(program: str, *arguments: str) -> str:
         command = [str(PROGRAMS / program), *arguments]
@@ -140,6 +147,25 @@ def test_the_file_that_the_readme_plays_is_recorded(folder: Path) -> None:
     )
     assert exported == recorded
     assert len(exported) == 4
+
+
+def test_what_the_guide_shows_live_runs(folder: Path) -> None:
+    agent = Agent(folder, ROOT / "docs/guide/examples/expectations.toml")
+    rover = [PROGRAMS / "rover", "--duration", "60s", "--socket", agent.environment["TAPELOOP_SOCKET"]]
+    driving = subprocess.Popen(rover, stdout=subprocess.DEVNULL)
+    try:
+        shown = [arguments for _, *arguments in commands("docs/guide/live.md", "tapeloop") if arguments[0] != "record"]
+        assert len(shown) >= 6
+        for arguments in shown:
+            done = agent.run("tapeloop", *arguments)
+            assert done.returncode == 0, f"{arguments}: {done.stderr}"
+            assert done.stdout, arguments
+        assert len(json.loads(agent.run("tapeloop", "status", "--json").stdout)["expectations"]) == 2
+    finally:
+        driving.kill()
+        driving.wait()
+        agent.process.kill()
+        agent.process.communicate()
 
 
 def test_the_targets_that_the_pages_name_exist() -> None:

@@ -14,6 +14,8 @@ mod rm;
 mod save;
 mod schema;
 mod status;
+mod tail;
+mod top;
 
 use clap::Subcommand;
 
@@ -27,6 +29,8 @@ pub(crate) enum Command {
     Keep(keep::Keep),
     Rm(rm::Rm),
     Status(status::Status),
+    Tail(tail::Tail),
+    Top(top::Top),
     Ls(ls::Ls),
     Info(info::Info),
     Cat(cat::Cat),
@@ -48,6 +52,8 @@ impl Command {
             Self::Keep(command) => command.run(),
             Self::Rm(command) => command.run(),
             Self::Status(command) => command.run(),
+            Self::Tail(command) => command.run(),
+            Self::Top(command) => command.run(),
             Self::Ls(command) => command.run(),
             Self::Info(command) => command.run(),
             Self::Cat(command) => command.run(),

@@ -13,6 +13,7 @@ mod outcome;
 mod output;
 mod report;
 mod screen;
+mod shown;
 mod text;
 mod whom;
 

@@ -24,7 +24,7 @@ pub struct Loss {
 }
 
 /// How reasons begin that say why something is not there although nothing went wrong.
-const NOT_LOST: [&str; 5] = ["expired:", "filtered:", "not seen:", "not recorded:", "cut short:"];
+const NOT_LOST: [&str; 6] = ["expired:", "filtered:", "not seen:", "not recorded:", "cut short:", "expected:"];
 
 impl Loss {
     /// Returns whether data was lost: it should be there. What expired, was filtered, or was never recorded is missing, but not lost.

@@ -13,16 +13,20 @@ pub mod protocol;
 mod allowance;
 mod connection;
 mod events;
+#[cfg_attr(not(feature = "foxglove"), path = "agent/no_foxglove.rs")]
+mod foxglove;
 mod frames;
 mod host_check;
 mod http;
 mod memory;
 mod metrics;
+mod page;
 mod reload;
 mod server;
 mod service;
 mod socket;
 mod stream;
+mod tell;
 mod watch;
 
 use std::io::{self, Write};
@@ -42,6 +46,7 @@ use signal_hook::iterator::Signals;
 use self::allowance::Allowance;
 use self::clients::Clients;
 use self::events::Events;
+use self::foxglove::Foxglove;
 use self::http::HttpServer;
 use self::memory::PayloadPool;
 use self::reload::ConfigFile;
@@ -52,10 +57,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::source::Sources;
 pub use crate::stop::StopFlag;
+use crate::tape::ExpectationStatus;
 use crate::{Leave, OpenOptions, Tape, places};
 
 /// Where HTTP is served unless somebody says otherwise.
 pub const DEFAULT_HTTP: &str = "127.0.0.1:8621";
+/// Where Foxglove is served unless somebody says otherwise.
+pub const DEFAULT_FOXGLOVE: &str = "127.0.0.1:8765";
 /// How much memory large messages that are still arriving may take together.
 pub const ARRIVING_LIMIT: usize = 512 << 20;
 /// How much memory of payloads that are gone is kept for the next ones.
@@ -76,6 +84,8 @@ pub struct AgentOptions {
     pub socket: Option<PathBuf>,
     /// The HTTP address, or `off`.
     pub http: Option<String>,
+    /// The address for Foxglove, or `off`.
+    pub foxglove: Option<String>,
     /// The group that may use the socket.
     pub group: Option<String>,
     /// How the tape is opened.
@@ -84,6 +94,10 @@ pub struct AgentOptions {
     pub drive: Option<Drive>,
     /// Whether the agent goes on when the drive has ended.
     pub stay: bool,
+    /// After how long it ends by itself.
+    pub run_for: Option<Duration>,
+    /// Whether a topic that is required must have come by the end.
+    pub strict: bool,
     /// What happens to unfinished recordings at the end.
     pub leave: Leave,
     /// How often the configuration file is looked at.
@@ -97,10 +111,13 @@ impl Default for AgentOptions {
             data: None,
             socket: None,
             http: None,
+            foxglove: None,
             group: None,
             open: OpenOptions::default(),
             drive: None,
             stay: false,
+            run_for: None,
+            strict: false,
             leave: Leave::Resume,
             config_interval: CONFIG_INTERVAL,
         }
@@ -118,6 +135,12 @@ pub struct About {
     pub socket: String,
     /// Its HTTP address, if it has one.
     pub http: Option<String>,
+    /// Its address for Foxglove, if it has one.
+    #[serde(default)]
+    pub foxglove: Option<String>,
+    /// What did not work when it started, and is not needed to record.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Its configuration file, if it has one.
     pub config: Option<String>,
 }
@@ -146,20 +169,23 @@ pub struct Agent {
     shared: Arc<Shared>,
     server: Server,
     http: Option<HttpServer>,
+    foxglove: Foxglove,
     watch: Watch,
     drive: Option<JoinHandle<()>>,
     endings: Receiver<Ending>,
     ends: SyncSender<Ending>,
     stay: bool,
+    run_for: Option<Duration>,
     closed: bool,
 }
 
-/// Runs an agent until a signal or the end of its drive, and prints where it listens and records.
+/// Runs an agent until a signal, the end of its drive or of its time, and prints where it listens and records. Returns how the
+/// expectations did.
 ///
 /// # Errors
 /// What kept it from starting; what the drive met; what the last writes met.
-pub fn run(options: AgentOptions) -> Result<()> {
-    let leave = options.leave;
+pub fn run(options: AgentOptions) -> Result<Vec<ExpectationStatus>> {
+    let (leave, strict) = (options.leave, options.strict);
     memory::keep_large_blocks_apart();
     raise_file_limit();
     let mut agent = Agent::start(options)?;
@@ -168,9 +194,13 @@ pub fn run(options: AgentOptions) -> Result<()> {
     service::notify("READY=1");
     let ended = agent.wait();
     service::notify("STOPPING=1");
+    if strict {
+        agent.tape().judge_finally();
+    }
+    let expectations = agent.tape().status().expectations;
     let closed = agent.stop(leave);
     signals.close();
-    ended.and(closed)
+    ended.and(closed).map(|()| expectations)
 }
 
 impl Agent {
@@ -191,6 +221,7 @@ impl Agent {
         // All that may be in use already is taken before the tape is opened, which may have a lot to repair.
         let socket = Socket::listen(&socket, group.as_deref())?;
         let http = (http != "off").then(|| http::listen(&http)).transpose()?;
+        let mut foxglove = Foxglove::listen(options.foxglove.as_deref(), &config.agent)?;
         let clock = options.open.clock.clone();
         Sources::check(&config.sources)?;
         let sources = config.sources.clone();
@@ -203,6 +234,8 @@ impl Agent {
             pid: std::process::id(),
             socket: socket.path().display().to_string(),
             http: http.as_ref().map(|(_, address)| address.to_string()),
+            foxglove: foxglove.address(),
+            notes: foxglove.trouble().into_iter().collect(),
             config: file.as_ref().map(|file| file.path().display().to_string()),
         };
         let shared = Arc::new(Shared {
@@ -218,20 +251,37 @@ impl Agent {
         });
         let server = Server::start(shared.clone(), socket)?;
         let http = http.map(|(listener, _)| HttpServer::start(shared.clone(), listener)).transpose()?;
+        for note in &shared.about.notes {
+            shared.report("foxglove_off", note, Value::Null);
+        }
+        foxglove.start(&shared)?;
         let watch = Watch::start(shared.clone(), file, options.config_interval)?;
         shared.sources.apply(&sources)?;
         let (ends, endings) = sync_channel(4);
-        let mut agent = Self { shared, server, http, watch, drive: None, endings, ends, stay: options.stay, closed: false };
+        let mut agent = Self {
+            shared,
+            server,
+            http,
+            foxglove,
+            watch,
+            drive: None,
+            endings,
+            ends,
+            stay: options.stay,
+            run_for: options.run_for,
+            closed: false,
+        };
         agent.drive = options.drive.map(|drive| agent.start_drive(drive)).transpose()?;
         Ok(agent)
     }
 
     /// Returns where it listens and records, in one line.
     pub fn description(&self) -> String {
-        let About { version, socket, http, .. } = &self.shared.about;
+        let About { version, socket, http, foxglove, .. } = &self.shared.about;
         let http = http.as_ref().map_or(String::new(), |http| format!(" and http://{http}"));
+        let foxglove = foxglove.as_ref().map_or(String::new(), |foxglove| format!(" and ws://{foxglove} (Foxglove)"));
         let tape = &self.shared.tape;
-        format!("tapeloop-agent {version} records '{}' in {}, listens at {socket}{http}", tape.device(), tape.root().display())
+        format!("tapeloop-agent {version} records '{}' in {}, listens at {socket}{http}{foxglove}", tape.device(), tape.root().display())
     }
 
     /// Returns the tape.
@@ -266,6 +316,7 @@ impl Agent {
         if let Some(http) = self.http.take() {
             http.stop();
         }
+        self.foxglove.stop();
         if let Some(drive) = self.drive.take() {
             let _ = drive.join();
         }
@@ -283,11 +334,17 @@ impl Agent {
 
     /// Waits for what makes the agent end.
     fn wait(&mut self) -> Result<()> {
+        let clock = &self.shared.clock;
+        let end_ns = self.run_for.map(|run_for| clock.monotonic_ns().saturating_add(run_for.as_nanos() as i64));
         loop {
-            match self.endings.recv() {
-                Ok(Ending::Drive(Ok(()))) if self.stay => {}
-                Ok(Ending::Drive(result)) => return result,
-                Ok(Ending::Signal) | Err(_) => return Ok(()),
+            let ending = match end_ns.map(|end_ns| end_ns.saturating_sub(clock.monotonic_ns()).max(0) as u64) {
+                Some(left_ns) => self.endings.recv_timeout(Duration::from_nanos(left_ns)).ok(),
+                None => self.endings.recv().ok(),
+            };
+            match ending {
+                Some(Ending::Drive(Ok(()))) if self.stay => {}
+                Some(Ending::Drive(result)) => return result,
+                Some(Ending::Signal) | None => return Ok(()),
             }
         }
     }

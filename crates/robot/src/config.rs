@@ -4,6 +4,8 @@
 //!
 //! **Invariant:** a `Config` that exists is usable: names are unique, every buffer has a place and a budget.
 
+mod expect;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use recording::mcap::chunk::Compression;
 use recording::{Error, Result, TopicFilter, key, size, time};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
+
+pub use self::expect::{EXPECT_LIMIT, ExpectConfig, Rate};
 
 /// Budget of a disk buffer that names no size: this, or a tenth of the disk if that is less.
 pub const DEFAULT_DISK_BYTES: u64 = 20_000_000_000;
@@ -50,6 +54,8 @@ pub struct Config {
     pub agent: AgentConfig,
     /// What feeds the tape from outside.
     pub sources: Vec<SourceConfig>,
+    /// What is expected of topics.
+    pub expectations: Vec<ExpectConfig>,
     /// What is known but not active yet, for the user's eyes.
     pub notes: Vec<String>,
     /// The text it was parsed from.
@@ -147,6 +153,10 @@ pub struct AgentConfig {
     pub socket: Option<String>,
     /// The HTTP address, or `off`.
     pub http: Option<String>,
+    /// The address for Foxglove, or `off`.
+    pub foxglove: Option<String>,
+    /// What a viewer must show, which then may be on another machine.
+    pub foxglove_token: Option<String>,
     /// The group that may use the socket.
     pub group: Option<String>,
 }
@@ -192,6 +202,18 @@ impl Config {
             return Err(Error::invalid(format!("{}: {} buffers; at most {BUFFER_LIMIT}", place(path), file.buffer.len())));
         }
         let sources = file.sources(text).map_err(|(at, message)| refuse(at, message))?;
+        if file.expect.len() > EXPECT_LIMIT {
+            return Err(Error::invalid(format!("{}: {} expectations; at most {EXPECT_LIMIT}", place(path), file.expect.len())));
+        }
+        let mut expectations: Vec<ExpectConfig> = Vec::new();
+        for expect in file.expect {
+            let at = expect.span().start;
+            let expect = expect.into_inner().check().map_err(|error| refuse(at, error.to_string()))?;
+            if expectations.iter().any(|other| other.name == expect.name) {
+                return Err(refuse(at, format!("there is another expectation '{}': give one of them a name = \"…\"", expect.name)));
+            }
+            expectations.push(expect);
+        }
         let mut names = HashSet::from([RECORDER_BUFFER.to_owned(), LATCHED_BUFFER.to_owned()]);
         let mut buffers = Vec::new();
         for buffer in file.buffer {
@@ -232,6 +254,7 @@ impl Config {
             },
             agent: file.agent,
             sources,
+            expectations,
             notes,
             text: text.to_owned(),
             hash: blake3::hash(text.as_bytes()).to_hex()[..16].to_owned(),
@@ -313,6 +336,8 @@ mod wire {
         pub(super) buffer: Vec<Buffer>,
         #[serde(default)]
         source: Vec<Spanned<toml::Table>>,
+        #[serde(default)]
+        pub(super) expect: Vec<Spanned<super::expect::Expect>>,
         #[serde(default)]
         pub(super) rule: Vec<NotYet>,
         #[serde(default)]

@@ -2,11 +2,14 @@
 //!
 //! **Invariant:** a status is a copy made at one moment; asking for it changes nothing.
 
+use std::sync::atomic::Ordering;
+
 use recording::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::Channel;
 use crate::config::Place;
-use crate::tape::{BufferView, Tape};
+use crate::tape::{BufferView, ExpectationStatus, Tape};
 
 /// How a tape is doing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,12 +52,56 @@ pub struct Status {
     pub kept_bytes: u64,
     /// What is configured but not active in this version.
     pub notes: Vec<String>,
+    /// What is expected of topics.
+    #[serde(default)]
+    pub expectations: Vec<ExpectationStatus>,
     /// The programs that log into the agent.
     #[serde(default)]
     pub clients: Vec<crate::agent::clients::ClientStatus>,
     /// What feeds the agent from outside.
     #[serde(default)]
     pub sources: Vec<crate::source::SourceStatus>,
+}
+
+/// How a topic is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicStatus {
+    /// Its name. Two schemas or publishers of one name are two topics.
+    pub topic: String,
+    /// The name of its type; empty without a schema.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// How its messages are encoded.
+    pub encoding: String,
+    /// Whether its last value joins every recording.
+    pub latched: bool,
+    /// Whether any buffer holds it.
+    pub recorded: bool,
+    /// Messages since the tape was opened.
+    pub messages: u64,
+    /// Payload bytes since the tape was opened.
+    pub bytes: u64,
+    /// When the last one came; ns UTC.
+    pub last_ns: Option<Timestamp>,
+    /// How late messages are, on average of the last ones: log time minus publish time.
+    pub latency_ns: i64,
+    /// The longest time between two messages.
+    pub longest_gap_ns: Option<i64>,
+    /// When that ended; ns UTC.
+    pub longest_gap_end_ns: Option<Timestamp>,
+}
+
+/// All topics, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topics {
+    /// What the recorder's clock says; ns UTC.
+    pub utc_ns: Timestamp,
+    /// ns since some moment, never set.
+    pub monotonic_ns: i64,
+    /// Since when the recorder records; ns UTC.
+    pub since_ns: Timestamp,
+    /// The topics, by name.
+    pub topics: Vec<TopicStatus>,
 }
 
 /// What the clocks say.
@@ -158,6 +205,7 @@ pub(crate) fn of(tape: &Tape, recordings: usize, unfinished_recordings: usize, k
         unfinished_recordings,
         kept_bytes,
         notes: tape.config().notes.clone(),
+        expectations: tape.inner.expectation_status(),
         clients: Vec::new(),
         sources: Vec::new(),
     }
@@ -188,5 +236,34 @@ fn buffer_status(buffer: &BufferView, now_ns: i64, running_ns: i64) -> BufferSta
         evicted_segments: buffer.evicted.0,
         evicted_bytes: buffer.evicted.1,
         durable_until_ns: buffer.durable_until_ns,
+    }
+}
+
+impl Tape {
+    /// Returns how every topic is doing.
+    pub fn topics(&self) -> Topics {
+        let (utc_ns, monotonic_ns) = (self.clock().utc_ns(), self.clock().monotonic_ns());
+        let mut topics: Vec<TopicStatus> = self.channels().iter().map(|channel| topic_status(channel)).collect();
+        // Those of one name stay in the order in which they were opened.
+        topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+        Topics { utc_ns, monotonic_ns, since_ns: self.inner.opened_ns, topics }
+    }
+}
+
+fn topic_status(channel: &Channel) -> TopicStatus {
+    let (topic, traffic) = (channel.topic(), &channel.traffic);
+    let gap = traffic.pulse.longest_gap();
+    TopicStatus {
+        topic: topic.name.clone(),
+        type_name: topic.type_name().to_owned(),
+        encoding: topic.encoding.clone(),
+        latched: channel.is_latched(),
+        recorded: channel.is_recorded(),
+        messages: traffic.messages.load(Ordering::Relaxed),
+        bytes: traffic.bytes.load(Ordering::Relaxed),
+        last_ns: traffic.pulse.last_ns(),
+        latency_ns: traffic.pulse.late_ns(),
+        longest_gap_ns: gap.map(|(length_ns, _)| length_ns),
+        longest_gap_end_ns: gap.map(|(_, end_ns)| end_ns),
     }
 }

@@ -15,6 +15,7 @@ pub mod transform;
 mod boot;
 mod buffer;
 mod eviction;
+mod expect;
 mod index;
 mod lane;
 mod latched;
@@ -22,6 +23,7 @@ mod losses;
 mod open;
 mod page_cache;
 mod payload_memory;
+mod pulse;
 mod queue;
 mod recovery;
 mod routing;
@@ -47,6 +49,8 @@ use recording::{Error, Loss, Result, topic};
 use self::buffer::{Buffer, Gate, Job};
 use self::channel::{Channel, ChannelSpec, Payload, Stamp, Times};
 use self::disk::Disk;
+use self::expect::Expectations;
+pub use self::expect::{ExpectationState, ExpectationStatus, Violated};
 use self::keeper::Keeper;
 pub use self::lane::SEGMENT_FORMAT;
 pub(crate) use self::open::Parts;
@@ -98,6 +102,7 @@ pub(crate) struct Inner {
     payload_memory: Arc<payload_memory::PayloadMemory>,
     losses: losses::Losses,
     taps: Taps,
+    expectations: Expectations,
     upkeep: upkeep::Upkeep,
     writers: Mutex<Vec<std::thread::JoinHandle<()>>>,
     keepers: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -226,6 +231,11 @@ impl Tape {
         self.inner.turn(self);
     }
 
+    /// Compares what came with what is expected for the last time: what did not come until now does not come.
+    pub(crate) fn judge_finally(&self) {
+        self.inner.check_expectations(true);
+    }
+
     /// Returns whether the tape was closed.
     pub fn is_closed(&self) -> bool {
         self.inner.closed.load(Ordering::Acquire)
@@ -293,6 +303,7 @@ impl Inner {
         let stamp = Stamp { sequence, log_time_ns, publish_time_ns };
         channel.traffic.messages.fetch_add(1, Ordering::Relaxed);
         channel.traffic.bytes.fetch_add(length as u64, Ordering::Relaxed);
+        channel.traffic.pulse.beat(stamp);
         let routes = channel.routes.load();
         let payload = match payload {
             // Several buffers share one copy of a large payload.

@@ -2,28 +2,21 @@
 //!
 //! **Invariant:** it holds a few messages at a time, and ends quietly when nobody reads on.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use recording::read::{self, Lines, Recording};
-use recording::{Loss, Message, Topic, decode, size};
+use recording::{Loss, Topic};
 
 use super::schema;
 use crate::argument::{Json, Part, Topics};
 use crate::outcome::{Outcome, Usage};
 use crate::output::complain;
+use crate::shown::{self, Unread};
 use crate::whom::Whom;
 use crate::{folder, output, text};
-
-/// How many characters of a message are shown to people.
-const SHOWN: usize = 300;
-
-/// How many different reasons why messages were not decoded are told one by one.
-const REASONS_LIMIT: usize = 50;
 
 /// Print messages, one per line
 #[derive(Args)]
@@ -40,7 +33,7 @@ pub(crate) struct Cat {
     #[arg(long, value_name = "N", env = "TAPELOOP_LIMIT")]
     limit: Option<usize>,
     #[arg(help = "Only these fields: 'pose.x', 'status[0].name', '\"odd name\".x'")]
-    #[arg(long, value_name = "FIELD", num_args = 1.., value_delimiter = ',', env = "TAPELOOP_FIELDS", value_parser = path)]
+    #[arg(long, value_name = "FIELD", num_args = 1.., value_delimiter = ',', env = "TAPELOOP_FIELDS", value_parser = shown::path)]
     fields: Vec<String>,
     /// Print comma-separated values: topic, times, and the fields
     #[arg(long, env = "TAPELOOP_CSV", value_parser = FalseyValueParser::new(), conflicts_with = "wanted")]
@@ -99,9 +92,9 @@ impl Cat {
             } else if self.json.wanted {
                 lines.json(&message, &mut line);
             } else {
-                let text = for_people(&mut lines, &message).unwrap_or_else(|why| {
+                let text = shown::for_people(&mut lines, &message).unwrap_or_else(|why| {
                     unread.add(&message, why);
-                    opaque(&message)
+                    shown::opaque(&message)
                 });
                 line.extend_from_slice(output::harmless(&text).as_bytes());
             }
@@ -127,59 +120,4 @@ impl Cat {
         }
         Ok(lines)
     }
-}
-
-/// Why messages were not decoded: by topic and reason, how many.
-#[derive(Default)]
-struct Unread {
-    counts: BTreeMap<(String, String), u64>,
-    /// Those whose reasons are too many to be told.
-    others: u64,
-}
-
-impl Unread {
-    fn add(&mut self, message: &Message, why: String) {
-        let full = self.counts.len() >= REASONS_LIMIT;
-        match self.counts.entry((message.topic.name.clone(), why)) {
-            Entry::Vacant(_) if full => self.others += 1,
-            entry => *entry.or_default() += 1,
-        }
-    }
-
-    fn complain(&self) {
-        for ((topic, why), count) in &self.counts {
-            complain(format!("{topic}: {} could not be decoded: {why}", text::counted(*count, "message")));
-        }
-        if self.others > 0 {
-            complain(format!("{} more could not be decoded, for other reasons", text::counted(self.others, "message")));
-        }
-    }
-}
-
-/// Returns a message as a line of text, or why it cannot be decoded.
-fn for_people(lines: &mut Lines, message: &Message) -> Result<String, String> {
-    let mut json = Vec::new();
-    lines.message(message, &mut json)?;
-    let text = String::from_utf8_lossy(&json);
-    let mut shown: String = text.chars().take(SHOWN).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    Ok(format!("{}  {shown}", place(message)))
-}
-
-/// Returns what there is of a message that cannot be decoded.
-fn opaque(message: &Message) -> String {
-    let topic = &message.topic;
-    let kind = if topic.type_name().is_empty() { "no schema" } else { topic.type_name() };
-    format!("{}  <{kind}, {}, {}>", place(message), topic.encoding, size::format(message.data.len() as u64))
-}
-
-fn place(message: &Message) -> String {
-    format!("{}  {}", text::moment(message.log_time_ns), message.topic.name)
-}
-
-/// Reads the path of a field.
-fn path(text: &str) -> Result<String, String> {
-    decode::check_path(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }

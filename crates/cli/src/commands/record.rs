@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
@@ -12,6 +13,7 @@ use clap::{Args, ValueEnum};
 use recording::{Loss, read, size, time};
 use robot::agent::{self, AgentOptions, Drive};
 use robot::clock::FileClock;
+use robot::tape::ExpectationStatus;
 use robot::{Config, Leave, OpenOptions, places};
 
 use crate::drive::{Play, Played, Speed};
@@ -41,6 +43,9 @@ pub(crate) struct Record {
     /// Where status and metrics are served: 127.0.0.1:8621 unless said otherwise, or off
     #[arg(long, value_name = "ADDRESS", env = "TAPELOOP_HTTP")]
     http: Option<String>,
+    /// Where Foxglove and Lichtblick connect: 127.0.0.1:8765 unless said otherwise, or off
+    #[arg(long, value_name = "ADDRESS", env = "TAPELOOP_FOXGLOVE")]
+    foxglove: Option<String>,
     /// The group that may connect
     #[arg(long, value_name = "GROUP", env = "TAPELOOP_GROUP")]
     group: Option<String>,
@@ -56,6 +61,12 @@ pub(crate) struct Record {
     /// Go on recording when the files have ended
     #[arg(long, env = "TAPELOOP_STAY", value_parser = FalseyValueParser::new())]
     stay: bool,
+    /// Record for so long, then end
+    #[arg(long = "for", value_name = "DURATION", env = "TAPELOOP_RECORD_FOR", value_parser = run_for)]
+    run_for: Option<Duration>,
+    /// Exit with code 3 if an expectation of the configuration was not met, and say which
+    #[arg(long, env = "TAPELOOP_STRICT", value_parser = FalseyValueParser::new())]
+    strict: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,9 +81,11 @@ Examples:
   tapeloop record tapeloop.toml --data /data/tape
   tapeloop record --from run.mcap --speed max --data ./tape
   tapeloop record --from a.mcap b.mcap --speed 4 --times now --stay
+  tapeloop record --for 60s --strict                    # a test: exit code 3 if a topic is missing
 
-It ends at SIGTERM or Ctrl-C, and when the files have ended. Exit code 3 says that the files had
-lost data, or that messages were lost on the way.";
+It ends at SIGTERM or Ctrl-C, after --for, and when the files have ended. Exit code 3 says that
+the files had lost data, that messages were lost on the way, or with --strict that something was
+not as the configuration expects.";
 
 impl Record {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
@@ -83,13 +96,14 @@ impl Record {
             data: Some(std::path::absolute(&data).with_context(|| format!("cannot find {}", data.display()))?),
             socket: self.socket.clone(),
             http: self.http.clone(),
+            foxglove: self.foxglove.clone(),
             group: self.group.clone(),
             open: OpenOptions { device: self.device_beside_config()?, ..OpenOptions::default() },
             ..AgentOptions::default()
         };
+        (options.run_for, options.strict) = (self.run_for, self.strict);
         if self.from.is_empty() {
-            agent::run(options)?;
-            return Ok(Outcome::Done);
+            return agent::run(options).map(|expectations| self.judge(&expectations)).map_err(Into::into);
         }
         let play = self.play(&data)?;
         let report = Arc::new(Mutex::new(None));
@@ -99,9 +113,19 @@ impl Record {
         options.drive = Some(drive(play, report.clone()));
         options.stay = self.stay;
         options.leave = Leave::CutShort;
-        agent::run(options)?;
+        let judged = self.judge(&agent::run(options)?);
         let played = report.lock().unwrap_or_else(PoisonError::into_inner).take();
-        played.map_or(Ok(Outcome::Done), |played| tell(&played))
+        played.map_or(Ok(Outcome::Done), |played| tell(&played)).map(|outcome| outcome.and(judged))
+    }
+
+    /// Says which expectations were not met.
+    fn judge(&self, expectations: &[ExpectationStatus]) -> Outcome {
+        let failed = expectations.iter().filter(|expectation| expectation.has_failed());
+        let told = failed.map(|ExpectationStatus { name, expected, violations, violated, .. }| {
+            let now: String = violated.iter().map(|violated| format!("; '{}': {}", violated.topic, violated.seen)).collect();
+            complain(format!("expectation '{name}' ({expected}) was not met {}{now}", text::counted(*violations, "time")));
+        });
+        if told.count() > 0 && self.strict { Outcome::Lost } else { Outcome::Done }
     }
 
     /// Returns the robot's name, where the configuration has no other.
@@ -165,6 +189,10 @@ fn tell(played: &Played) -> anyhow::Result<Outcome> {
     print_lines(lines)?;
     let lost = if played.lost > 0 || played.refused > 0 { Outcome::Lost } else { Outcome::Done };
     Ok(lost.and(Outcome::of(played.losses.iter().collect::<Vec<&Loss>>())))
+}
+
+fn run_for(text: &str) -> Result<Duration, String> {
+    time::parse_duration(text).map(|ns| Duration::from_nanos(ns.max(0) as u64)).map_err(|error| error.to_string())
 }
 
 fn device(text: &str) -> Result<String, String> {

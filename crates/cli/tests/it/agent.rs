@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::process::Stdio;
 
 use robot::{ChannelSpec, Times};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -165,4 +166,32 @@ fn an_agent_is_found_by_its_folder() {
     let named: Value = place.json(&["save", "--before", "1h", "--agent", &place.at("agent.sock")]);
     assert_eq!(named["state"], "completing");
     assert_eq!(agent.stop().0, 0);
+}
+
+#[test]
+fn what_is_recorded_is_printed_as_it_comes() {
+    let place = Place::new();
+    let agent = place.agent(&["--device", "rover-7"]);
+    let recorder = place.recorder();
+    let map = recorder.channel(ChannelSpec { latched: true, ..spec("/map") }).unwrap();
+    map.log(br#"{"name":"hall"}"#.as_slice(), Times::default()).unwrap();
+    recorder.flush().unwrap();
+    let tail = ["tail", "/map", "/imu", "--json", "--fields", "x,name", "-n", "3"];
+    let child = place.command(&tail).stdout(Stdio::piped()).spawn().unwrap();
+    place.until(&["status"], |status| status["clients"].as_array().unwrap().iter().any(|client| client["name"] == "tapeloop tail"));
+    let imu = recorder.channel(spec("/imu")).unwrap();
+    for x in 0..3 {
+        imu.log(format!("{{\"x\":{x},\"y\":9}}").as_bytes(), Times::default()).unwrap();
+    }
+    recorder.flush().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let lines: Vec<Value> = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let seen: Vec<(&Value, &Value)> = lines.iter().map(|line| (&line["topic"], &line["message"])).collect();
+    let expected = [(json!("/map"), json!({ "name": "hall" })), (json!("/imu"), json!({ "x": 0 })), (json!("/imu"), json!({ "x": 1 }))];
+    assert_eq!(seen, expected.iter().map(|(topic, message)| (topic, message)).collect::<Vec<_>>());
+    // Nothing comes: it ends by its time.
+    let nothing = place.run(&["tail", "/nothing", "--for", "50ms"]);
+    assert_eq!((nothing.code, nothing.stdout.as_str()), (0, ""));
+    assert_eq!(place.run(&["tail", "!"]).code, 1);
+    agent.stop();
 }

@@ -2,7 +2,7 @@
 
 use crate::program::Place;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "record",
     "save",
     "keep",
@@ -10,6 +10,8 @@ const COMMANDS: [&str; 17] = [
     "keep stop",
     "rm",
     "status",
+    "tail",
+    "top",
     "ls",
     "info",
     "cat",

@@ -48,7 +48,7 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tapeloop"));
         command.args(arguments).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env("HOME", self.folder.path()).env("TZ", "UTC").env("TAPELOOP_HTTP", "off");
+        command.env("HOME", self.folder.path()).env("TZ", "UTC").env("TAPELOOP_HTTP", "off").env("TAPELOOP_FOXGLOVE", "off");
         command.env("TAPELOOP_SOCKET", self.path("agent.sock")).env("STATE_DIRECTORY", self.path("state"));
         command
     }

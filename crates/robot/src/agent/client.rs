@@ -11,6 +11,7 @@ mod line;
 mod listening;
 mod losses;
 mod outbox;
+mod tail;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,9 +24,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::line::Line;
+pub use self::tail::{Tail, Told};
 use super::control::Request;
 use super::protocol::{FrameKind, PAYLOAD_LIMIT, encode_loss, encode_token, encode_tokened};
 use crate::clock::{Clock, SystemClock};
+use crate::status::Topics;
 use crate::{ChannelSpec, KeepRequest, Payload, SaveRequest, Status, Times};
 
 /// How long a call waits for an agent that takes nothing, unless its options say otherwise.
@@ -140,6 +143,14 @@ impl Client {
     /// `Unavailable` if the agent is away.
     pub fn agent_status(&self) -> Result<Value> {
         self.request(&Request::Status)
+    }
+
+    /// Returns how every topic is doing.
+    ///
+    /// # Errors
+    /// `Unavailable` if the agent is away.
+    pub fn topics(&self) -> Result<Topics> {
+        self.request(&Request::Topics)
     }
 
     /// Keeps a span; what was logged before the call is part of it.

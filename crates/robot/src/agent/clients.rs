@@ -3,6 +3,7 @@
 //! **Invariant:** a client is listed from its hello until its connection has been read to the end.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use recording::Timestamp;
+use rustix::net::{RecvFlags, recv};
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{FrameKind, Header};
@@ -23,6 +25,8 @@ pub const CLIENT_LIMIT: usize = 256;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// The same while the agent ends.
 const CLOSING_PATIENCE: Duration = Duration::from_millis(10);
+/// How often a client that is waited for is asked about.
+const PATIENT_STEP: Duration = Duration::from_millis(100);
 
 /// What status says of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +92,27 @@ impl ClientEntry {
     pub(crate) fn send(&self, clock: &dyn Clock, kind: FrameKind, body: &[u8]) {
         if self.send_within(clock, kind, body, ANSWER_PATIENCE).is_err() {
             self.cut_off();
+        }
+    }
+
+    /// Sends a frame in parts, for as long as that takes while the client is there and `goes_on`; returns whether all of it was sent.
+    pub(crate) fn send_patiently(&self, clock: &dyn Clock, parts: &[&[u8]], goes_on: impl Fn() -> bool) -> bool {
+        let _answering = self.answering.lock();
+        let mut sent = 0;
+        loop {
+            match send(&self.stream, parts, &mut sent, clock, PATIENT_STEP) {
+                Ok(()) => return true,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && goes_on() => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Returns whether the client has closed its side, or says something that nobody asked for.
+    pub(crate) fn has_left(&self) -> bool {
+        match recv(&*self.stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok(_) => true,
+            Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
         }
     }
 

@@ -17,10 +17,11 @@ use super::clients::ClientEntry;
 use super::control::{Request, answer};
 use super::frames::{Frame, FrameReader};
 use super::protocol::{
-    Entries, EntryHead, FrameKind, Goodbye, Hello, OpenChannel, Outcome, REPLY_LIMIT, Refusal, Side, VERSION, Welcome, encode_tokened,
-    from_json, json as to_body, parse_token,
+    Entries, EntryHead, FrameKind, Goodbye, Hello, Listen, OpenChannel, Outcome, REPLY_LIMIT, Refusal, Side, VERSION, Welcome,
+    encode_tokened, from_json, json as to_body, parse_token,
 };
 use super::stream::{Source, widen};
+use super::tell;
 use crate::{Channel, Payload, Times};
 
 /// How long a client may take to say who it is.
@@ -49,7 +50,7 @@ pub(crate) fn serve(agent: &Arc<Shared>, stream: UnixStream) {
         // It came between the announcement of the end and the end.
         client.announce_end(&*agent.clock);
     }
-    let mut connection = Connection { agent, client: &client, channels: Vec::new() };
+    let mut connection = Connection { agent, client: &client, channels: Vec::new(), listens: false };
     let result = connection.run(&mut reader);
     match result {
         Ok(()) => {
@@ -106,6 +107,8 @@ struct Connection<'a> {
     agent: &'a Arc<Shared>,
     client: &'a Arc<ClientEntry>,
     channels: Vec<Opened>,
+    /// Whether it was told what is logged, and is done.
+    listens: bool,
 }
 
 /// What became of a channel that the client opened.
@@ -136,6 +139,9 @@ impl Connection<'_> {
                 }
                 Frame::Small(kind, body) => self.request(kind, body)?,
                 Frame::Large(kind, body) => self.request(kind, &body)?,
+            }
+            if self.listens {
+                break;
             }
         }
         Ok(())
@@ -199,6 +205,10 @@ impl Connection<'_> {
             FrameKind::OpenChannel => self.open(OpenChannel::parse(body)?),
             FrameKind::Loss => self.agent.tape.report_loss(from_json::<Loss>("a loss", body)?),
             FrameKind::Flush => self.flush(parse_token(body)?.0),
+            FrameKind::Listen => {
+                self.listens = true;
+                tell::tell(self.agent, self.client, &from_json::<Listen>("a wish to listen", body)?)?;
+            }
             FrameKind::Control => {
                 let (token, body) = parse_token(body)?;
                 self.control(token, from_json("a request that this agent knows", body));

@@ -24,6 +24,8 @@ const WAIT_STEP: Duration = Duration::from_millis(250);
 pub enum Request {
     /// How is the recorder?
     Status,
+    /// How are the topics?
+    Topics,
     /// Keep a span.
     Save(SaveRequest),
     /// Keep from now (or before) on.
@@ -72,6 +74,7 @@ pub(crate) fn answer(agent: &Shared, request: Request) -> Result<Value> {
     let tape = &agent.tape;
     match request {
         Request::Status => status(agent),
+        Request::Topics => to_json(&tape.topics()),
         Request::Save(request) => to_json(&tape.save(&request)?),
         Request::KeepStart(request) => to_json(&tape.keep_start(&request)?),
         Request::KeepStop { name, after_ns } => to_json(&tape.keep_stop(&name, after_ns)?),

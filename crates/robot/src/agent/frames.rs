@@ -58,6 +58,11 @@ impl<S: Source> FrameReader<S> {
         &self.source
     }
 
+    /// Returns whether something was read already that no frame was made of yet.
+    pub(crate) fn has_more(&self) -> bool {
+        self.start < self.end
+    }
+
     /// Returns the next frame, or `None` where the stream ends between two.
     ///
     /// # Errors
@@ -68,7 +73,8 @@ impl<S: Source> FrameReader<S> {
         }
         let header = Header::parse(self.ahead(), self.sender)?;
         let Header { kind, body_bytes } = header;
-        if kind == FrameKind::Log && body_bytes > BATCH_LIMIT {
+        let has_messages = matches!(kind, FrameKind::Log | FrameKind::Heard);
+        if has_messages && body_bytes > BATCH_LIMIT {
             self.fill(HEADER_BYTES + ENTRY_BYTES)?;
             self.start += HEADER_BYTES;
             let head = EntryHead::parse_single(self.ahead(), body_bytes)?;
@@ -80,7 +86,7 @@ impl<S: Source> FrameReader<S> {
             self.start += HEADER_BYTES;
             return Ok(Some(Frame::Large(kind, self.body(body_bytes)?.into_bytes())));
         }
-        self.large_ahead &= kind != FrameKind::Log;
+        self.large_ahead &= !has_messages;
         self.fill(HEADER_BYTES + body_bytes)?;
         let body = self.start + HEADER_BYTES..self.start + HEADER_BYTES + body_bytes;
         self.start = body.end;

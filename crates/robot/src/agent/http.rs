@@ -1,7 +1,7 @@
 //! HTTP on the loopback interface: status, metrics and captures, for scripts, dashboards and people.
 //!
-//! **Invariant:** every answer but the metrics is JSON, an error is `{"message"}`, and no request waits for the tape on the
-//! thread that serves the others.
+//! **Invariant:** every answer but the metrics, the page and pictures is JSON, an error is `{"message"}`, and no request waits for the
+//! tape on the thread that serves the others.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use super::control::{self, capture_json};
-use super::{Shared, host_check, metrics};
+use super::{Shared, host_check, metrics, page};
 use crate::source::Limited;
 use crate::{KeepRequest, Length, SaveRequest};
 
@@ -44,6 +44,12 @@ pub(crate) struct HttpServer {
 
 /// An answer that says what is wrong.
 type Refused = (StatusCode, axum::Json<Value>);
+
+/// Whose picture is wanted.
+#[derive(serde::Deserialize)]
+struct Picture {
+    topic: String,
+}
 
 #[derive(Clone)]
 struct Site {
@@ -138,6 +144,12 @@ fn router(site: Site) -> Router {
     Router::new()
         .route("/health", get(async || answered(Ok(json!({ "ok": true })))))
         .route("/status", get(status))
+        .route("/topics", get(topics))
+        .route("/", get(page::html))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style))
+        .route("/pictures", get(picture_topics))
+        .route("/picture", get(picture))
         .route("/metrics", get(metrics_text))
         .route("/captures", get(list_captures).post(save))
         .route("/captures/{id}", get(one_capture))
@@ -168,6 +180,25 @@ async fn keep_web_pages_out(request: Request, next: Next) -> Response {
 
 async fn status(State(site): State<Site>) -> Response {
     site.ask(|agent| control::answer(agent, control::Request::Status)).await
+}
+
+async fn topics(State(site): State<Site>) -> Response {
+    site.ask(|agent| control::answer(agent, control::Request::Topics)).await
+}
+
+async fn picture_topics(State(site): State<Site>) -> Response {
+    site.ask(|agent| Ok(page::picture_topics(&agent.tape).into())).await
+}
+
+async fn picture(State(site): State<Site>, query: Result<Query<Picture>, QueryRejection>) -> Response {
+    let topic = match query {
+        Ok(Query(Picture { topic })) => topic,
+        Err(_) => return answered(Err(Error::invalid("say which topic: /picture?topic=/camera"))),
+    };
+    match site.run(move |agent| page::picture(&agent.tape, &topic)).await.and_then(|picture| picture) {
+        Ok((kind, bytes)) => page::guarded(kind, bytes),
+        Err(error) => answered(Err(error)),
+    }
 }
 
 async fn metrics_text(State(site): State<Site>) -> Response {

@@ -66,9 +66,17 @@ pub enum FrameKind {
     Closing = 11,
     /// The agent's last word: [`Goodbye`].
     Goodbye = 12,
+    /// A program asks to be told what is logged from now on, and says nothing more: [`Listen`].
+    Listen = 13,
+    /// The agent defines a channel of which it tells messages: [`OpenChannel`].
+    HeardChannel = 14,
+    /// The agent tells one message: [`Entry`].
+    Heard = 15,
+    /// The agent says how many messages it did not tell so far, because the program is slow: a number of 8 bytes.
+    Dropped = 16,
 }
 
-const FRAME_KINDS: [FrameKind; 12] = [
+const FRAME_KINDS: [FrameKind; 16] = [
     FrameKind::Hello,
     FrameKind::Welcome,
     FrameKind::OpenChannel,
@@ -81,6 +89,10 @@ const FRAME_KINDS: [FrameKind; 12] = [
     FrameKind::Loss,
     FrameKind::Closing,
     FrameKind::Goodbye,
+    FrameKind::Listen,
+    FrameKind::HeardChannel,
+    FrameKind::Heard,
+    FrameKind::Dropped,
 ];
 
 /// Who may say something.
@@ -139,6 +151,14 @@ pub struct OpenChannel {
     pub id: u32,
     /// What it is.
     pub spec: ChannelSpec,
+}
+
+/// What a program wants to be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// Topic patterns; none means all.
+    pub topics: Vec<String>,
 }
 
 /// One message in a [`FrameKind::Log`] frame.
@@ -209,19 +229,20 @@ impl FrameKind {
     /// Returns who may send it.
     pub fn sender(self) -> Side {
         match self {
-            Self::Hello | Self::OpenChannel | Self::Log | Self::Flush | Self::Control | Self::Loss => Side::Client,
+            Self::Hello | Self::OpenChannel | Self::Log | Self::Flush | Self::Control | Self::Loss | Self::Listen => Side::Client,
             Self::Welcome | Self::FlushDone | Self::ControlReply | Self::Error | Self::Closing | Self::Goodbye => Side::Agent,
+            Self::HeardChannel | Self::Heard | Self::Dropped => Side::Agent,
         }
     }
 
     /// Returns how long its body may be.
     pub fn body_limit(self) -> usize {
         match self {
-            Self::Log => ENTRY_BYTES + PAYLOAD_LIMIT,
-            Self::OpenChannel => CHANNEL_LIMIT,
-            Self::Hello | Self::Welcome | Self::Control | Self::Loss | Self::Error | Self::FlushDone => REQUEST_LIMIT,
+            Self::Log | Self::Heard => ENTRY_BYTES + PAYLOAD_LIMIT,
+            Self::OpenChannel | Self::HeardChannel => CHANNEL_LIMIT,
+            Self::Hello | Self::Welcome | Self::Control | Self::Loss | Self::Error | Self::FlushDone | Self::Listen => REQUEST_LIMIT,
             Self::ControlReply => REPLY_LIMIT,
-            Self::Flush => 8,
+            Self::Flush | Self::Dropped => 8,
             Self::Closing => 0,
             Self::Goodbye => 1024,
         }

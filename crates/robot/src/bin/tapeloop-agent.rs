@@ -11,12 +11,14 @@ use robot::agent::{AgentOptions, run};
 const USAGE: &str = "\
 Records everything that programs on this machine send it, and keeps the past.
 
-Usage: tapeloop-agent [CONFIG] [--data DIR] [--socket PATH] [--http ADDRESS|off] [--group GROUP]
+Usage: tapeloop-agent [CONFIG] [--data DIR] [--socket PATH] [--http ADDRESS|off] [--foxglove ADDRESS|off] [--group GROUP]
 
   CONFIG          the configuration; without it ./tapeloop.toml, the user's, or /etc/tapeloop/tapeloop.toml [TAPELOOP_CONFIG]
   --data DIR      the folder of the tape [TAPELOOP_DATA]
   --socket PATH   where programs connect [TAPELOOP_SOCKET]
   --http ADDRESS  where status and metrics are served, 127.0.0.1:8621 unless said otherwise [TAPELOOP_HTTP]
+  --foxglove ADDRESS
+                  where Foxglove connects, 127.0.0.1:8765 unless said otherwise [TAPELOOP_FOXGLOVE]
   --group GROUP   the group that may connect [TAPELOOP_GROUP]
   --help, --version
 ";
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
         }
     };
     match run(*options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tapeloop-agent: {error}");
             ExitCode::FAILURE
@@ -55,6 +57,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>, variable: impl Fn(&str) 
     let mut options = AgentOptions {
         socket: variable("TAPELOOP_SOCKET").map(PathBuf::from),
         http: variable("TAPELOOP_HTTP").map(text).transpose()?,
+        foxglove: variable("TAPELOOP_FOXGLOVE").map(text).transpose()?,
         group: variable("TAPELOOP_GROUP").map(text).transpose()?,
         ..AgentOptions::default()
     };
@@ -66,6 +69,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>, variable: impl Fn(&str) 
             "--data" => options.data = Some(PathBuf::from(value()?)),
             "--socket" => options.socket = Some(PathBuf::from(value()?)),
             "--http" => options.http = Some(text(value()?)?),
+            "--foxglove" => options.foxglove = Some(text(value()?)?),
             "--group" => options.group = Some(text(value()?)?),
             "--help" | "-h" => return Ok(Wish::Print(USAGE.to_owned())),
             "--version" | "-V" => return Ok(Wish::Print(concat!("tapeloop-agent ", env!("CARGO_PKG_VERSION"), "\n").to_owned())),

@@ -12,6 +12,7 @@ use recording::mcap::segment::Definition;
 use recording::message::{Schema, Topic};
 
 use super::buffer::Buffer;
+use super::pulse::Pulse;
 use super::slot::Slot;
 use super::transform::Transform;
 
@@ -116,6 +117,7 @@ pub struct Channel {
 pub(crate) struct Traffic {
     pub(crate) messages: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    pub(crate) pulse: Pulse,
 }
 
 /// The way from a channel into one buffer.
@@ -150,6 +152,16 @@ impl Channel {
     /// Returns the id it has in every segment of this boot.
     pub fn id(&self) -> u16 {
         self.definition.channel_id
+    }
+
+    /// Returns what the program wanted to log.
+    pub fn spec(&self) -> &ChannelSpec {
+        &self.spec
+    }
+
+    /// Returns whether its last value joins every recording.
+    pub fn is_latched(&self) -> bool {
+        self.latched
     }
 
     /// Returns whether any buffer wants it.

@@ -145,6 +145,7 @@ impl Tape {
                 payload_memory: Arc::default(),
                 losses: Losses::default(),
                 taps: super::tap::Taps::default(),
+                expectations: super::expect::Expectations::default(),
                 upkeep: Upkeep::new(&*options.clock, options.evict),
                 writers: Mutex::default(),
                 keepers: Mutex::default(),

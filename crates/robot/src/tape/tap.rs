@@ -90,6 +90,11 @@ impl Tape {
         channels
     }
 
+    /// Returns how many definitions of channels there are; it only grows.
+    pub fn channel_count(&self) -> usize {
+        self.inner.channels.read().definitions.len()
+    }
+
     /// Returns the latched values of topics as they are now, in the order of appending.
     pub fn latched_values(&self, filter: &TopicFilter) -> Vec<Heard> {
         let by_id: HashMap<u16, Arc<Channel>> = self.channels().into_iter().map(|channel| (channel.id(), channel)).collect();
@@ -112,6 +117,11 @@ impl Tap {
         let heard = waiting.messages.pop_front()?;
         waiting.bytes -= heard.data.len() + ENTRY_BYTES;
         Some(heard)
+    }
+
+    /// Hears a channel from now on, or no more, whatever the filter says of it.
+    pub fn want(&self, channel: &Channel, wanted: bool) {
+        self.line.waiting.lock().wanted.insert(channel.id(), wanted);
     }
 
     /// Returns how many messages were not taken in time, since it began.

@@ -289,6 +289,7 @@ impl Inner {
         };
         self.follow_clock();
         self.close_old(now_ns);
+        self.check_expectations(false);
         self.tell_losses();
         if let Some(seconds) = classify {
             let mut rates = std::mem::take(&mut self.upkeep.state.lock().rates);
@@ -659,6 +660,7 @@ impl Inner {
         }
         // They fill queues, which are closed below.
         join(&self.keepers);
+        self.end_expectations();
         self.tell_losses();
         let outcome = self.sync_all();
         let buffers = self.buffers.load_full();

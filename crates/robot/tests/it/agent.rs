@@ -3,6 +3,7 @@
 mod clients;
 mod http;
 mod lifetime;
+mod live;
 mod process;
 mod reload;
 mod sources;
@@ -59,6 +60,7 @@ impl Place {
             data: Some(self.root()),
             socket: Some(self.socket()),
             http: Some("127.0.0.1:0".into()),
+            foxglove: Some("off".into()),
             config_interval: Duration::from_millis(5),
             ..AgentOptions::default()
         }

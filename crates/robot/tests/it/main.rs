@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something it needs fails")]
 
 mod agent;
+mod expect;
 mod odd_input;
 mod tape;
 mod versions;

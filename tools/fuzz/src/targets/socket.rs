@@ -5,7 +5,7 @@
 use recording::Loss;
 use robot::agent::control::Request;
 use robot::agent::protocol::{
-    Entries, FrameKind, Goodbye, Header, Hello, OpenChannel, Outcome, Refusal, Side, Welcome, from_json, parse_token,
+    Entries, FrameKind, Goodbye, Header, Hello, Listen, OpenChannel, Outcome, Refusal, Side, Welcome, from_json, parse_token,
 };
 
 /// Reads frames of either side.
@@ -24,19 +24,22 @@ fn read(kind: FrameKind, body: &[u8]) {
     match kind {
         FrameKind::Hello => drop(Hello::parse(body)),
         FrameKind::Welcome => drop(Welcome::parse(body)),
-        FrameKind::OpenChannel => {
+        FrameKind::OpenChannel | FrameKind::HeardChannel => {
             if let Ok(channel) = OpenChannel::parse(body) {
                 let again = channel.encode().and_then(|body| OpenChannel::parse(&body));
                 assert_eq!(again.map(|again| again.spec.topic).ok(), Some(channel.spec.topic));
             }
         }
-        FrameKind::Log => drop(Entries::new(body).map(|entry| entry.map(|entry| entry.payload.len())).collect::<Vec<_>>()),
+        FrameKind::Listen => drop(from_json::<Listen>("a wish", body)),
+        FrameKind::Log | FrameKind::Heard => {
+            drop(Entries::new(body).map(|entry| entry.map(|entry| entry.payload.len())).collect::<Vec<_>>())
+        }
         FrameKind::Flush => drop(tokened()),
         FrameKind::FlushDone | FrameKind::ControlReply => drop(tokened().and_then(|rest| from_json::<Outcome>("an outcome", rest))),
         FrameKind::Control => drop(tokened().and_then(|rest| from_json::<Request>("a request", rest))),
         FrameKind::Error => drop(from_json::<Refusal>("an error", body)),
         FrameKind::Loss => drop(from_json::<Loss>("a loss", body)),
-        FrameKind::Closing => {}
+        FrameKind::Closing | FrameKind::Dropped => {}
         FrameKind::Goodbye => drop(from_json::<Goodbye>("a goodbye", body)),
     }
 }

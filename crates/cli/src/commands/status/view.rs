@@ -11,6 +11,7 @@ use robot::agent::client::Client;
 use robot::clock::{Clock, SystemClock};
 use robot::source::SourceState;
 use robot::status::BufferStatus;
+use robot::tape::ExpectationState;
 
 use crate::text;
 
@@ -42,9 +43,11 @@ impl Poll {
 pub(super) fn lines(poll: &Poll, before: Option<&Poll>) -> Vec<String> {
     let mut lines = head(poll);
     lines.extend(trouble(&poll.status));
+    lines.extend(poll.about.iter().flat_map(|about| &about.notes).map(|note| format!("note        {note}")));
     lines.push(String::new());
     lines.extend(buffers(poll, before));
     lines.extend(sources(poll, before));
+    lines.extend(expectations(&poll.status));
     lines.extend(clients(&poll.status));
     lines
 }
@@ -55,7 +58,8 @@ fn head(poll: &Poll) -> Vec<String> {
     let up = time::format_duration(clock.utc_ns.saturating_sub(status.since_ns).max(0));
     let about = poll.about.as_ref().map_or(String::new(), |about| {
         let http = about.http.as_ref().map_or(String::new(), |http| format!(" and http://{http}"));
-        format!(", process {} at {}{http}", about.pid, about.socket)
+        let foxglove = about.foxglove.as_ref().map_or(String::new(), |foxglove| format!(" and ws://{foxglove} (Foxglove)"));
+        format!(", process {} at {}{http}{foxglove}", about.pid, about.socket)
     });
     let clock_kind = match clock.kind.as_str() {
         "file" => " (of the file that is played)",
@@ -184,6 +188,28 @@ fn state_of(state: SourceState) -> &'static str {
         SourceState::Waiting => "WAITING",
         SourceState::Ended => "ended",
     }
+}
+
+fn expectations(status: &Status) -> Vec<String> {
+    if status.expectations.is_empty() {
+        return Vec::new();
+    }
+    let mut rows = vec![["expectation", "expected", "state", "violations"].map(str::to_owned).to_vec()];
+    for expectation in &status.expectations {
+        let state = match (expectation.state, expectation.violated.first()) {
+            (ExpectationState::Ok, _) => "ok".to_owned(),
+            (ExpectationState::NeverSeen, _) => "never seen".to_owned(),
+            (ExpectationState::Violated, violated) => {
+                let since = expectation.since_ns.map_or(String::new(), |since_ns| format!(" since {}", text::moment(since_ns)));
+                let what = violated.map_or(String::new(), |violated| format!(": {} {}", violated.topic, violated.seen));
+                format!("VIOLATED{since}{what}")
+            }
+        };
+        rows.push(vec![expectation.name.clone(), expectation.expected.clone(), state, text::count(expectation.violations)]);
+    }
+    let mut lines = vec![String::new()];
+    lines.extend(text::table(&rows, &[3]));
+    lines
 }
 
 fn clients(status: &Status) -> Vec<String> {

@@ -3,6 +3,8 @@
 //! **Invariant:** a connection is used only when both sides have said who they are, and the agent knows every channel.
 
 use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +14,9 @@ use super::line::{Away, Line, Link, State, Up};
 use crate::agent::allowance::Allowance;
 use crate::agent::frames::{Frame, FrameReader};
 use crate::agent::memory::PayloadPool;
-use crate::agent::protocol::{EntryHead, FrameKind, Hello, REPLY_LIMIT, Refusal, Side, VERSION, Welcome, frame, from_json};
+use crate::agent::protocol::{EntryHead, FrameKind, Hello, PAYLOAD_LIMIT, Refusal, Side, VERSION, Welcome, frame, from_json};
 use crate::agent::stream::{Source, connect_to, send};
+use crate::clock::Clock;
 
 /// How long the agent may take to accept and to greet.
 const HELLO_PATIENCE: Duration = Duration::from_secs(2);
@@ -50,23 +53,7 @@ impl Line {
 
     /// Connects, and tells the agent all that it needs to know.
     fn greet(&self, state: &mut State) -> Result<()> {
-        let stream = connect_to(&self.socket, HELLO_PATIENCE).map_err(|error| self.unreachable(error))?;
-        let stream = Arc::new(stream);
-        let broken = |error: io::Error| Error::unavailable("the agent does not answer").caused_by(error);
-        let hello = Hello { version: VERSION, name: self.name.clone(), pid: self.process, software: env!("CARGO_PKG_VERSION").into() };
-        // An agent that turns this client away may have closed its end already; what it said stands to be read all the same.
-        let hello = frame(FrameKind::Hello, &hello.encode());
-        let sent = send(&stream, &[&hello], &mut 0, &*self.clock, self.patience).map_err(broken);
-        let mut reader =
-            FrameReader::new(stream.clone(), Side::Agent, PayloadPool::new(0), Allowance::new(REPLY_LIMIT), self.clock.clone());
-        stream.limit_wait(Some(HELLO_PATIENCE)).map_err(broken)?;
-        let welcome = match reader.next()? {
-            Some(Frame::Small(FrameKind::Welcome, body)) => Welcome::parse(body)?,
-            Some(Frame::Small(FrameKind::Error, body)) => return Err(from_json::<Refusal>("a refusal", body)?.into()),
-            _ => return Err(Error::unavailable(format!("the agent did not greet: {}", self.socket.display()))),
-        };
-        sent?;
-        stream.limit_wait(None).map_err(broken)?;
+        let (stream, reader, welcome) = meet(&self.socket, &self.name, self.process, &self.clock, self.patience)?;
         let is_new_boot = welcome.boot != state.welcome.boot;
         state.welcome = welcome;
         state.connections += 1;
@@ -92,17 +79,47 @@ impl Line {
         }
         self.send_batch(state, self.patience)
     }
+}
 
-    fn unreachable(&self, error: io::Error) -> Error {
-        let socket = self.socket.display();
-        match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                Error::unavailable(format!("no agent answers: start one with `tapeloop record`: {socket}"))
-            }
-            io::ErrorKind::PermissionDenied => {
-                Error::new(Kind::Denied, format!("this user may not use the agent: join its group (see --group): {socket}"))
-            }
-            _ => Error::unavailable(format!("cannot connect to the agent: {socket}")).caused_by(error),
+/// Connects to the agent at `socket`, and has both say who they are.
+///
+/// # Errors
+/// `Unavailable` if none answers there; `Denied` if this user may not; `Invalid` if the two are too far apart in version.
+pub(super) fn meet(
+    socket: &Path,
+    name: &str,
+    process: u32,
+    clock: &Arc<dyn Clock>,
+    patience: Duration,
+) -> Result<(Arc<UnixStream>, FrameReader<Arc<UnixStream>>, Welcome)> {
+    let stream = Arc::new(connect_to(socket, HELLO_PATIENCE).map_err(|error| unreachable(socket, error))?);
+    let broken = |error: io::Error| Error::unavailable("the agent does not answer").caused_by(error);
+    let hello = Hello { version: VERSION, name: name.to_owned(), pid: process, software: env!("CARGO_PKG_VERSION").into() };
+    // An agent that turns this client away may have closed its end already; what it said stands to be read all the same.
+    let hello = frame(FrameKind::Hello, &hello.encode());
+    let sent = send(&stream, &[&hello], &mut 0, &**clock, patience).map_err(broken);
+    let allowance = Allowance::new(PAYLOAD_LIMIT);
+    let mut reader = FrameReader::new(stream.clone(), Side::Agent, PayloadPool::new(0), allowance, clock.clone());
+    stream.limit_wait(Some(HELLO_PATIENCE)).map_err(broken)?;
+    let welcome = match reader.next()? {
+        Some(Frame::Small(FrameKind::Welcome, body)) => Welcome::parse(body)?,
+        Some(Frame::Small(FrameKind::Error, body)) => return Err(from_json::<Refusal>("a refusal", body)?.into()),
+        _ => return Err(Error::unavailable(format!("the agent did not greet: {}", socket.display()))),
+    };
+    sent?;
+    stream.limit_wait(None).map_err(broken)?;
+    Ok((stream, reader, welcome))
+}
+
+fn unreachable(socket: &Path, error: io::Error) -> Error {
+    let socket = socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            Error::unavailable(format!("no agent answers: start one with `tapeloop record`: {socket}"))
         }
+        io::ErrorKind::PermissionDenied => {
+            Error::new(Kind::Denied, format!("this user may not use the agent: join its group (see --group): {socket}"))
+        }
+        _ => Error::unavailable(format!("cannot connect to the agent: {socket}")).caused_by(error),
     }
 }

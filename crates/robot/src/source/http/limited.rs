@@ -22,18 +22,28 @@ const IDLE_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Limited {
     listener: TcpListener,
     seats: Arc<Semaphore>,
+    patience: Duration,
 }
 
 /// A connection with its seat.
 pub(crate) struct Seated {
     stream: TcpStream,
     idle: Pin<Box<Sleep>>,
+    patience: Duration,
     _seat: OwnedSemaphorePermit,
 }
 
 impl Limited {
     pub(crate) fn new(listener: TcpListener, seats: usize) -> Self {
-        Self { listener, seats: Arc::new(Semaphore::new(seats)) }
+        Self { listener, seats: Arc::new(Semaphore::new(seats)), patience: IDLE_PATIENCE }
+    }
+}
+
+impl Limited {
+    /// Lets connections say nothing for longer.
+    #[cfg(feature = "foxglove")]
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 }
 
@@ -46,7 +56,8 @@ impl Listener for Limited {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         // An answer of a few bytes must not wait for the next ones.
         let _ = stream.set_nodelay(true);
-        (Seated { stream, idle: Box::pin(tokio::time::sleep(IDLE_PATIENCE)), _seat: seat }, address)
+        let patience = self.patience;
+        (Seated { stream, idle: Box::pin(tokio::time::sleep(patience)), patience, _seat: seat }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -60,7 +71,8 @@ impl AsyncRead for Seated {
         if result.is_pending() {
             return self.idle.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
         }
-        self.idle.as_mut().reset(Instant::now() + IDLE_PATIENCE);
+        let until = Instant::now() + self.patience;
+        self.idle.as_mut().reset(until);
         result
     }
 }
