@@ -1,6 +1,6 @@
-"""Wrappers of environments, and what they log.
+"""What recorded environments log.
 
-In come the calls of a training loop, out go messages; the loop gets what the environment gave, untouched.
+In comes what passes through an environment, out go messages; nothing that passes is changed.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Log:
             self._leaves(leaves, now)
         if nonfinite:
             body["nonfinite"] = nonfinite
-        self._return += _sum(reward)
+        self._return += total(reward)
         self._put("step", body, now)
         self._observe(observation, info, now)
         if terminated or truncated:
@@ -142,107 +142,6 @@ class Log:
         self.recorder.log(f"{self.prefix}/{part}", message, log_time=now, schema=self._schemas[part])
 
 
-def wrap_gymnasium(env: Any, log: Log, *, render: bool) -> Any:
-    """Returns a recorded `gymnasium.Env`."""
-    import gymnasium
-
-    if render and env.render_mode != "rgb_array":
-        raise InvalidError(f"render=True needs render_mode='rgb_array', not {env.render_mode!r}")
-    plans = {
-        "observation": _spaces.of_space(env.observation_space, f"{log.prefix}/observation", log.images),
-        "action": _spaces.of_space(env.action_space, f"{log.prefix}/action", log.images),
-        "reward": _spaces.number(),
-        "discount": _spaces.number(),
-    }
-
-    class Recorded(gymnasium.Wrapper[Any, Any, Any, Any]):
-        """An environment that is recorded."""
-
-        def reset(
-            self, *, seed: int | None = None, options: dict[str, Any] | None = None
-        ) -> tuple[Any, dict[str, Any]]:
-            observation, info = self.env.reset(seed=seed, options=options)
-            log.start(seed, options, observation, info)
-            self._look()
-            return observation, info
-
-        def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-            log.act(action)
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            came = {"reward": float(reward), "discount": 0.0 if terminated else 1.0}
-            log.arrive(observation, info=info, terminated=bool(terminated), truncated=bool(truncated), **came)
-            self._look()
-            return observation, reward, terminated, truncated, info
-
-        def close(self) -> None:
-            log.end("closed")
-            self.env.close()
-
-        def _look(self) -> None:
-            if render:
-                log.picture(self.env.render())
-
-    wrapped = Recorded(env)
-    name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
-    log.begin("gymnasium", name, plans)
-    return wrapped
-
-
-def wrap_dm_env(env: Any, log: Log) -> Any:
-    """Returns a recorded `dm_env.Environment`."""
-    import dm_env  # type: ignore[import-untyped]
-
-    plans = {
-        "observation": _spaces.of_spec(env.observation_spec(), f"{log.prefix}/observation", log.images),
-        "action": _spaces.of_spec(env.action_spec(), f"{log.prefix}/action", log.images),
-        "reward": _spaces.of_spec(env.reward_spec(), f"{log.prefix}/reward", log.images),
-        "discount": _spaces.of_spec(env.discount_spec(), f"{log.prefix}/discount", log.images),
-    }
-
-    class Recorded(dm_env.Environment):  # type: ignore[misc]
-        """An environment that is recorded."""
-
-        def reset(self) -> Any:
-            return self._note(env.reset())
-
-        def step(self, action: Any) -> Any:
-            # Behind the last step, and before the first, the action is ignored: this is a reset.
-            log.act(action)
-            return self._note(env.step(action))
-
-        def _note(self, step: Any) -> Any:
-            if step.first():
-                log.start(None, None, step.observation, None)
-                return step
-            terminated = step.last() and _sum(step.discount) == 0
-            truncated = step.last() and not terminated
-            came = {"reward": step.reward, "discount": step.discount}
-            log.arrive(step.observation, terminated=terminated, truncated=truncated, **came)
-            return step
-
-        def close(self) -> None:
-            log.end("closed")
-            env.close()
-
-        def observation_spec(self) -> Any:
-            return env.observation_spec()
-
-        def action_spec(self) -> Any:
-            return env.action_spec()
-
-        def reward_spec(self) -> Any:
-            return env.reward_spec()
-
-        def discount_spec(self) -> Any:
-            return env.discount_spec()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(env, name)
-
-    log.begin("dm_env", type(env).__name__, plans)
-    return Recorded()
-
-
 def plain(value: Any) -> tuple[Any, list[str]]:
     """Returns what of a value JSON has a place for, and the names of what was left out."""
     left_out: list[str] = []
@@ -272,12 +171,12 @@ def _schema(prefix: str, part: str, properties: Mapping[str, Any]) -> Schema:
     return Schema(name, "jsonschema", json.dumps({"title": name, "type": "object", "properties": fields}))
 
 
-def _sum(value: Any) -> float:
+def total(value: Any) -> float:
     """Returns the sum of a reward, which may have parts."""
     import numpy
 
     if isinstance(value, Mapping):
-        return sum(_sum(part) for part in value.values())
+        return sum(total(part) for part in value.values())
     if isinstance(value, (list, tuple)):
-        return sum(_sum(part) for part in value)
+        return sum(total(part) for part in value)
     return 0.0 if value is None else float(numpy.sum(value))

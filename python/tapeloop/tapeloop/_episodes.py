@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     _Time: TypeAlias = int | str | datetime | np.datetime64
 
-Convention: TypeAlias = Literal["rlds", "envlogger", "gymnasium"]
-
 _PARTS = ("spec", "episode", "observation", "action", "step", "info")
 
 
@@ -91,7 +89,7 @@ _Link: TypeAlias = tuple[_Moment, "_Moment | None", "_Moment | None"]
 def steps(
     recording: Recording | Clip | str | os.PathLike[str],
     *,
-    convention: Convention = "rlds",
+    convention: Literal["rlds", "envlogger", "gymnasium"] = "rlds",
     prefix: str = "/env",
     start: _Time | None = None,
     end: _Time | None = None,

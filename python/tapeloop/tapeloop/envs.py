@@ -23,13 +23,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ._episodes import Convention, Step, steps
+from ._episodes import Step, steps
 from .errors import InvalidError
 
 if TYPE_CHECKING:
     from ._native import Recorder
 
-__all__ = ["Convention", "Step", "record", "steps"]
+__all__ = ["Step", "record", "steps"]
 
 _Env = TypeVar("_Env")
 
@@ -72,26 +72,31 @@ def record(
         InvalidError: It is neither, or vectorised (wrap each of its environments instead), or has a space that
             cannot be recorded.
     """
-    from . import _environments
+    from ._environments import Log
 
     if images not in ("raw", "png", "jpeg"):
         raise InvalidError(f"images={images!r}; one of 'raw', 'png' and 'jpeg'")
     if images != "raw":
         _require_pillow(images)
-    log = _environments.Log(recorder, prefix.rstrip("/"), images)
+    log = Log(recorder, prefix.rstrip("/"), images)
     gymnasium, dm_env = sys.modules.get("gymnasium"), sys.modules.get("dm_env")
     wrapped: Any
+    given: Any = env
     if gymnasium is not None and isinstance(env, gymnasium.vector.VectorEnv):
         raise InvalidError(
             "a vector environment mixes the steps of many: record each of its environments, with a prefix of its own: "
             "SyncVectorEnv([lambda i=i: tl.envs.record(make(), rec, prefix=f'/env/{i}') for i in range(n)])"
         )
     if gymnasium is not None and isinstance(env, gymnasium.Env):
-        wrapped = _environments.wrap_gymnasium(env, log, render=render)
+        from . import _gymnasium
+
+        wrapped = _gymnasium.Recorded(given, log, render=render)
     elif dm_env is not None and isinstance(env, dm_env.Environment):
         if render:
             raise InvalidError("render=True is for gymnasium: dm_env has no render()")
-        wrapped = _environments.wrap_dm_env(env, log)
+        from . import _dm_env
+
+        wrapped = _dm_env.Recorded(given, log)
     else:
         raise InvalidError(f"{type(env).__name__} is neither a gymnasium.Env nor a dm_env.Environment")
     return wrapped  # type: ignore[no-any-return]
