@@ -19,7 +19,7 @@ import atexit as _atexit
 import os as _os
 from importlib.metadata import version as _version
 
-from . import _native
+from . import _native, envs
 from ._logging import LoggingHandler
 from ._native import (
     Clip,
@@ -79,6 +79,7 @@ __all__ = [
     "Topic",
     "TopicView",
     "UnavailableError",
+    "envs",
     "flush",
     "global_recorder",
     "init",
