@@ -128,8 +128,10 @@ def post(url: str, body: bytes, **headers: str) -> tuple[int, bytes]:
 
 
 def test_the_client_library_of_influxdb_writes(start: Callable[[str], Agent]) -> None:
-    from influxdb_client import InfluxDBClient, Point, WritePrecision
+    from influxdb_client.client.influxdb_client import InfluxDBClient
+    from influxdb_client.client.write.point import Point
     from influxdb_client.client.write_api import SYNCHRONOUS
+    from influxdb_client.domain.write_precision import WritePrecision
     from influxdb_client.rest import ApiException
 
     agent = start("[[source]]\nkind = 'influx'\nlisten = '127.0.0.1:0'\ntoken = 'secret'\n")
@@ -363,7 +365,7 @@ def test_programs_are_asked_as_prometheus_asks(start: Callable[[str], Agent]) ->
             self.end_headers()
             self.wfile.write(next(pages, b"laps 2\nbad line here\n"))
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)

@@ -124,7 +124,9 @@ impl Site {
         }
         match wrong {
             None => StatusCode::ACCEPTED.into_response(),
-            Some((before, error)) => answer(StatusCode::NOT_ACCEPTABLE, &format!("record {}: {error}; {good} others were taken", before + 1)),
+            Some((before, error)) => {
+                answer(StatusCode::NOT_ACCEPTABLE, &format!("record {}: {error}; {good} others were taken", before + 1))
+            }
         }
     }
 }

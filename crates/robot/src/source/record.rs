@@ -131,7 +131,8 @@ impl Records {
             attributes: &attributes,
         };
         self.payload.clear();
-        serde_json::to_writer(&mut self.payload, &payload).map_err(|error| Error::invalid("a record that JSON cannot hold").caused_by(error))?;
+        serde_json::to_writer(&mut self.payload, &payload)
+            .map_err(|error| Error::invalid("a record that JSON cannot hold").caused_by(error))?;
         let times = Times { log_time_ns: Some(now_ns), publish_time_ns: Some(time_ns) };
         intake.log(&channel, self.payload.as_slice().into(), times)
     }
