@@ -159,11 +159,10 @@ fn what_is_no_request_is_refused_and_a_record_that_is_none_costs_itself() {
     let body = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"severityNumber":"loud"},{"body":{"stringValue":"good"}},5]}]}]}"#;
     let (rejected, messages) = take(Signal::Logs, Format::Json, body.as_bytes());
     assert_eq!((rejected.unwrap(), messages.len(), &messages[0].2["message"]), (2, 1, &json!("good")));
-    // A million empty records are taken one by one.
-    let mut scope = vec![0x12, 0x00].repeat(100_000);
-    let mut body = Vec::new();
-    prost::encoding::bytes::encode(2, &std::mem::take(&mut scope), &mut body);
-    let resource = std::mem::take(&mut body);
+    // Many empty records, which are taken one by one.
+    let scope = [0x12, 0x00].repeat(100_000);
+    let (mut resource, mut body) = (Vec::new(), Vec::new());
+    prost::encoding::bytes::encode(2, &scope, &mut resource);
     prost::encoding::bytes::encode(1, &resource, &mut body);
     assert_eq!(take(Signal::Logs, Format::Protobuf, &body).0.unwrap(), 0);
 }
