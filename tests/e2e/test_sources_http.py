@@ -128,8 +128,10 @@ def post(url: str, body: bytes, **headers: str) -> tuple[int, bytes]:
 
 
 def test_the_client_library_of_influxdb_writes(start: Callable[[str], Agent]) -> None:
-    from influxdb_client import InfluxDBClient, Point, WritePrecision
+    from influxdb_client.client.influxdb_client import InfluxDBClient
+    from influxdb_client.client.write.point import Point
     from influxdb_client.client.write_api import SYNCHRONOUS
+    from influxdb_client.domain.write_precision import WritePrecision
     from influxdb_client.rest import ApiException
 
     agent = start("[[source]]\nkind = 'influx'\nlisten = '127.0.0.1:0'\ntoken = 'secret'\n")
@@ -140,9 +142,9 @@ def test_the_client_library_of_influxdb_writes(start: Callable[[str], Agent]) ->
             writer = client.write_api(write_options=SYNCHRONOUS)
             point = Point("motor").tag("name", "left, upper = 1").field("volts", 24.5).field("state", 'on "line"')
             writer.write("bucket", record=point.field("count", 3).time(1_700_000_000_123_456_789, WritePrecision.NS))
-            writer.write(
-                "bucket", record=[f"motor volts={i} {1_700_000_000 + i}" for i in range(500)], write_precision="s"
-            )
+            lines = [f"motor volts={i} {1_700_000_000 + i}" for i in range(500)]
+            # Its precisions are texts, whatever its annotation says.
+            writer.write("bucket", record=lines, write_precision="s")  # pyright: ignore[reportArgumentType]
             with pytest.raises(ApiException) as caught:
                 writer.write("bucket", record=["motor volts=1", "motor no field", "motor volts=2"])
             assert caught.value.status == 400
@@ -363,7 +365,7 @@ def test_programs_are_asked_as_prometheus_asks(start: Callable[[str], Agent]) ->
             self.end_headers()
             self.wfile.write(next(pages, b"laps 2\nbad line here\n"))
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)

@@ -130,7 +130,8 @@ fn log_records(count: usize) -> Vec<u8> {
     });
     let scope = InstrumentationScope { name: "arm.controller".into(), ..InstrumentationScope::default() };
     let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records: log_records.collect(), ..ScopeLogs::default() }];
-    let attributes = vec![attribute("service.name", Any::StringValue("arm".into())), attribute("host.name", Any::StringValue("rover-7".into()))];
+    let attributes =
+        vec![attribute("service.name", Any::StringValue("arm".into())), attribute("host.name", Any::StringValue("rover-7".into()))];
     let resource = Resource { attributes, ..Resource::default() };
     let resource_logs = vec![ResourceLogs { resource: Some(resource), scope_logs, ..ResourceLogs::default() }];
     ExportLogsServiceRequest { resource_logs }.encode_to_vec()

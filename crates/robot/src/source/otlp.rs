@@ -100,8 +100,7 @@ impl Source for Otlp {
         let site = Arc::new(Site { intake: intake.clone(), topics: Mutex::default() });
         http::run(stop, async {
             let mut open = Vec::new();
-            for (name, door, routes) in
-                [("HTTP", &self.http, http_routes as fn() -> Router<Entrance>), ("gRPC", &self.grpc, grpc::routes)]
+            for (name, door, routes) in [("HTTP", &self.http, http_routes as fn() -> Router<Entrance>), ("gRPC", &self.grpc, grpc::routes)]
             {
                 if let Some(door) = door {
                     let entrance = Entrance { door: door.clone(), site: site.clone() };
@@ -278,7 +277,6 @@ fn answer(status: StatusCode, format: Format, body: Vec<u8>) -> Response {
     };
     (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -81,7 +81,8 @@ fn split_line(text: &str) -> (&str, &str) {
 /// Returns whether the quote at `at` ends its text: another field, the timestamp or the end of the line follows. Others stand in the
 /// text and were not escaped.
 fn ends_text(bytes: &[u8], at: usize) -> bool {
-    let after = |from: usize, wanted: fn(u8) -> bool| bytes[from..].iter().position(|byte| !wanted(*byte)).map_or(bytes.len(), |n| from + n);
+    let after =
+        |from: usize, wanted: fn(u8) -> bool| bytes[from..].iter().position(|byte| !wanted(*byte)).map_or(bytes.len(), |n| from + n);
     match bytes.get(at + 1) {
         Some(b',') => is_key(bytes, at + 2),
         Some(b' ') => {

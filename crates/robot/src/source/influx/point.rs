@@ -10,8 +10,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::line::{Point, Value};
 use crate::source::Intake;
-use crate::source::json::{comma, float, integer, text, unsigned};
 use crate::source::http::unit_by_size;
+use crate::source::json::{comma, float, integer, text, unsigned};
 use crate::source::record::{NAME_LIMIT as TOPIC_LIMIT, cut, json_spec, open, topic_of};
 use crate::tape::channel::{Channel, ChannelSpec, Times};
 

@@ -127,7 +127,8 @@ fn end(out: &mut String, head: &Head<'_>, start_unix_ns: u64, of_point: &[KeyVal
         out.push_str(",\"unit\":");
         text(out, cut(head.unit, NAME_LIMIT));
     }
-    if let Some(temporality) = usize::try_from(head.temporality).ok().filter(|index| *index > 0).and_then(|index| TEMPORALITIES.get(index)) {
+    if let Some(temporality) = usize::try_from(head.temporality).ok().filter(|index| *index > 0).and_then(|index| TEMPORALITIES.get(index))
+    {
         out.push_str(",\"temporality\":\"");
         out.push_str(temporality);
         out.push_str(if head.is_monotonic { "\",\"monotonic\":true" } else { "\",\"monotonic\":false" });

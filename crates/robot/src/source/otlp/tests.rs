@@ -26,9 +26,8 @@ fn take(signal: Signal, format: Format, body: &[u8]) -> (Result<u64>, Vec<(Strin
     let intake = Arc::new(Intake::new(tape.clone(), "otlp".into(), None));
     let site = Site { intake, topics: Mutex::default() };
     let outcome = site.take(signal, format, body).map(|outcome| outcome.rejected);
-    let heard = std::iter::from_fn(|| tap.next(Duration::ZERO)).map(|heard| {
-        (heard.channel.topic().name.clone(), heard.publish_time_ns, serde_json::from_slice(&heard.data).unwrap())
-    });
+    let heard = std::iter::from_fn(|| tap.next(Duration::ZERO))
+        .map(|heard| (heard.channel.topic().name.clone(), heard.publish_time_ns, serde_json::from_slice(&heard.data).unwrap()));
     let heard = heard.collect();
     drop(tap);
     tape.close(Leave::CutShort).unwrap();
@@ -71,13 +70,20 @@ fn a_log_record_becomes_a_log_with_everything_it_said() {
     let (rejected, messages) = both::<ExportLogsServiceRequest>(Signal::Logs, &request);
     assert_eq!((rejected, messages.len()), (0, 2));
     let resource = json!({ "service.name": "arm driver", "host.cpus": 8 });
-    assert_eq!(messages[0], ("/logs/arm_driver".to_owned(), 1_700_000_000_123_456_789, json!({
-        "timestamp": { "sec": 1_700_000_000, "nsec": 123_456_789 }, "level": 3, "message": "joint \"3\" is\nhot", "name": "arm driver",
-        "file": "arm.py", "line": 7, "attributes": {
-            "code.file.path": "arm.py", "code.line.number": 7, "temps": [80.5, true, null], "limits": { "max": -1 } },
-        "severity": "WARN", "trace_id": "000102030405060708090a0b0c0d0e0f", "span_id": "0001020304050607", "scope": "arm.joints",
-        "resource": resource,
-    })));
+    assert_eq!(
+        messages[0],
+        (
+            "/logs/arm_driver".to_owned(),
+            1_700_000_000_123_456_789,
+            json!({
+                "timestamp": { "sec": 1_700_000_000, "nsec": 123_456_789 }, "level": 3, "message": "joint \"3\" is\nhot", "name": "arm driver",
+                "file": "arm.py", "line": 7, "attributes": {
+                    "code.file.path": "arm.py", "code.line.number": 7, "temps": [80.5, true, null], "limits": { "max": -1 } },
+                "severity": "WARN", "trace_id": "000102030405060708090a0b0c0d0e0f", "span_id": "0001020304050607", "scope": "arm.joints",
+                "resource": resource,
+            })
+        )
+    );
     let (_, time_ns, second) = &messages[1];
     assert_eq!((*time_ns, &second["level"], &second["message"]), (1_700_000_000_000_000_001, &json!(5), &json!("{\"a\":\"ff00\"}")));
     assert_eq!(second["body"], json!({ "a": "ff00" }));
@@ -88,7 +94,8 @@ fn every_kind_of_metric_becomes_a_message_per_point() {
     let at = "1700000000000000000";
     let point = json!({ "timeUnixNano": at, "startTimeUnixNano": "1600000000000000000", "asInt": "7",
         "attributes": [{ "key": "core", "value": { "stringValue": "0" } }] });
-    let histogram = json!({ "timeUnixNano": at, "count": "3", "sum": 6.5, "min": 1.0, "bucketCounts": ["1", "2"], "explicitBounds": [2.5] });
+    let histogram =
+        json!({ "timeUnixNano": at, "count": "3", "sum": 6.5, "min": 1.0, "bucketCounts": ["1", "2"], "explicitBounds": [2.5] });
     let request = json!({ "resourceMetrics": [{ "resource": resource(), "scopeMetrics": [{ "metrics": [
         { "name": "cpu.load", "unit": "1", "gauge": { "dataPoints": [{ "timeUnixNano": at, "asDouble": 0.5 }, { "timeUnixNano": at, "asDouble": 0.25, "flags": 1 }] } },
         { "name": "requests", "sum": { "dataPoints": [point], "aggregationTemporality": 2, "isMonotonic": true } },
@@ -102,13 +109,19 @@ fn every_kind_of_metric_becomes_a_message_per_point() {
     let (rejected, messages) = both::<ExportMetricsServiceRequest>(Signal::Metrics, &request);
     assert_eq!(rejected, 3, "one without data, two without a name");
     let topics: Vec<&str> = messages.iter().map(|(topic, ..)| topic.as_str()).collect();
-    assert_eq!(topics, ["/metrics/cpu.load", "/metrics/cpu.load", "/metrics/requests", "/metrics/latency", "/metrics/spread", "/metrics/quantiles"]);
+    assert_eq!(
+        topics,
+        ["/metrics/cpu.load", "/metrics/cpu.load", "/metrics/requests", "/metrics/latency", "/metrics/spread", "/metrics/quantiles"]
+    );
     let value = |index: usize| &messages[index].2;
     assert_eq!((messages[0].1, &value(0)["value"], &value(1)["value"]), (1_700_000_000_000_000_000, &json!(0.5), &Value::Null));
-    assert_eq!(*value(2), json!({
-        "kind": "sum", "value": 7, "temporality": "cumulative", "monotonic": true, "start_ns": 1_600_000_000_000_000_000_i64,
-        "attributes": { "core": "0" }, "resource": { "service.name": "arm driver", "host.cpus": 8 },
-    }));
+    assert_eq!(
+        *value(2),
+        json!({
+            "kind": "sum", "value": 7, "temporality": "cumulative", "monotonic": true, "start_ns": 1_600_000_000_000_000_000_i64,
+            "attributes": { "core": "0" }, "resource": { "service.name": "arm driver", "host.cpus": 8 },
+        })
+    );
     assert_eq!((&value(3)["counts"], &value(3)["bounds"], &value(3)["sum"]), (&json!([1, 2]), &json!([2.5]), &json!(6.5)));
     assert_eq!((&value(3)["temporality"], value(3).get("max")), (&json!("delta"), None));
     assert_eq!((&value(4)["scale"], &value(4)["positive"]), (&json!(-2), &json!({ "offset": 3, "counts": [4] })));
@@ -138,18 +151,18 @@ fn what_is_no_request_is_refused_and_a_record_that_is_none_costs_itself() {
     for body in [b"\xff\xff".as_slice(), b"\x0a\x05abc", b"not protobuf", &[0x0a; 1000]] {
         assert_eq!(take(Signal::Logs, Format::Protobuf, body).0.unwrap_err().kind(), Kind::Invalid, "{body:?}");
     }
-    for body in ["", "{", "[]", "{\"resourceLogs\": 5}", &"[".repeat(100_000), "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":{}}]}]}"] {
+    for body in ["", "{", "[]", "{\"resourceLogs\": 5}", &"[".repeat(100_000), "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":{}}]}]}"]
+    {
         assert_eq!(take(Signal::Logs, Format::Json, body.as_bytes()).0.unwrap_err().kind(), Kind::Invalid, "{body}");
     }
     assert_eq!(take(Signal::Logs, Format::Json, b"{\"resourceLogs\": null, \"new\": 1}").0.unwrap(), 0);
     let body = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"severityNumber":"loud"},{"body":{"stringValue":"good"}},5]}]}]}"#;
     let (rejected, messages) = take(Signal::Logs, Format::Json, body.as_bytes());
     assert_eq!((rejected.unwrap(), messages.len(), &messages[0].2["message"]), (2, 1, &json!("good")));
-    // A million empty records are taken one by one.
-    let mut scope = vec![0x12, 0x00].repeat(100_000);
-    let mut body = Vec::new();
-    prost::encoding::bytes::encode(2, &std::mem::take(&mut scope), &mut body);
-    let resource = std::mem::take(&mut body);
+    // Many empty records, which are taken one by one.
+    let scope = [0x12, 0x00].repeat(100_000);
+    let (mut resource, mut body) = (Vec::new(), Vec::new());
+    prost::encoding::bytes::encode(2, &scope, &mut resource);
     prost::encoding::bytes::encode(1, &resource, &mut body);
     assert_eq!(take(Signal::Logs, Format::Protobuf, &body).0.unwrap(), 0);
 }

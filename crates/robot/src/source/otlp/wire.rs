@@ -85,7 +85,9 @@ mod tests {
         let read = |bytes: &'static [u8]| Fields::new(bytes).collect::<Result<Vec<_>, _>>();
         let message = b"\x08\x96\x01\x12\x02hi\x19\0\0\0\0\0\0\0\0\x25\0\0\0\0";
         assert_eq!(read(message).unwrap(), [(1, Field::Number), (2, Field::Bytes(b"hi")), (3, Field::Number), (4, Field::Number)]);
-        for broken in [b"\x12\x05hi".as_slice(), b"\x08", b"\x0b", b"\x02\x00", &[0xff; 12], b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"] {
+        for broken in
+            [b"\x12\x05hi".as_slice(), b"\x08", b"\x0b", b"\x02\x00", &[0xff; 12], b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"]
+        {
             assert_eq!(read(broken), Err(Broken), "{broken:?}");
         }
     }

@@ -37,7 +37,8 @@ impl Target {
     /// # Errors
     /// `Invalid`.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let refuse = |why: &str| Error::invalid(format!("target '{text}' {why}: write it like 127.0.0.1:9100 or http://127.0.0.1:9100/metrics"));
+        let refuse =
+            |why: &str| Error::invalid(format!("target '{text}' {why}: write it like 127.0.0.1:9100 or http://127.0.0.1:9100/metrics"));
         if text.starts_with("https://") {
             return Err(refuse("wants TLS, which there is not"));
         }
@@ -67,8 +68,9 @@ pub(super) fn fetch(target: &Target, patience: Duration, now_ns: &dyn Fn() -> i6
     stream.set_read_timeout(Some(STEP)).map_err(broken)?;
     stream.set_write_timeout(Some(STEP)).map_err(broken)?;
     let (path, host) = (&target.path, &target.authority);
-    let request =
-        format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: text/plain;version=0.0.4\r\nUser-Agent: tapeloop\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: text/plain;version=0.0.4\r\nUser-Agent: tapeloop\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).map_err(broken)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 16 << 10];

@@ -126,9 +126,8 @@ fn logs_are_taken_in_every_form() {
 #[test]
 fn opentelemetry_gets_answers_of_its_own_kind() {
     let fed = Fed::new("otlp", "grpc = 'off'\ntoken = 'secret'");
-    let post = |path: &str, head: &str, body: &[u8]| {
-        fed.ask(&format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer secret\r\n{head}"), body)
-    };
+    let post =
+        |path: &str, head: &str, body: &[u8]| fed.ask(&format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer secret\r\n{head}"), body);
     let json = "Content-Type: application/json";
     let record = br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"hi"}}]}]}]}"#;
     assert_eq!(post("/v1/logs", json, record), (200, "{}".into()));
