@@ -361,8 +361,11 @@ def test_the_page_shows_pictures_and_loads_nothing_from_elsewhere(agent: Agent) 
             page = answer.read().decode()
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert "http://" not in page and "https://" not in page and "<style" not in page and "style=" not in page
-        for name in ("page.js", "page.css"):
-            assert f"/{name}" in page and agent.get(f"/{name}")
+        for name, kind in (("page.js", "text/javascript"), ("page.css", "text/css")):
+            with urllib.request.urlopen(f"http://{agent.about['http']}/{name}", timeout=PATIENCE_SECONDS) as answer:
+                kinds = answer.headers.get_all("Content-Type")
+            assert f"/{name}" in page
+            assert kinds == [f"{kind}; charset=utf-8"]
         assert json.loads(agent.get("/pictures")) == ["/camera/front"]
         assert agent.get("/picture?topic=/camera/front").startswith(b"\xff\xd8")
         topics = {topic["topic"] for topic in json.loads(agent.get("/topics"))["topics"]}

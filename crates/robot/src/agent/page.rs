@@ -56,7 +56,10 @@ pub(crate) fn guarded(content_type: &'static str, body: impl IntoResponse) -> Re
         (header::CACHE_CONTROL, "no-store"),
     ];
     let mut response = body.into_response();
-    response.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    for (name, value) in headers {
+        // Text says of itself that it is plain.
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
@@ -96,7 +99,9 @@ pub(crate) fn picture(tape: &Tape, name: &str) -> Result<(&'static str, Vec<u8>)
     if let (Stored::File(_), Some(kind)) = (&picture.stored, file_kind(&picture.data)) {
         return Ok((kind, picture.data.into_owned()));
     }
-    let pixels = picture.pixels(Form::Rgb)?.ok_or_else(no_picture)?;
+    let native = picture.pixels(Form::Native)?.ok_or_else(no_picture)?;
+    let is_measurement = native.channels == 1 && native.element != Element::U8;
+    let pixels = if is_measurement { native } else { picture.pixels(Form::Rgb)?.ok_or_else(no_picture)? };
     Ok(("image/jpeg", jpeg(pixels)?))
 }
 
