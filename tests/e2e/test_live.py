@@ -7,7 +7,6 @@ import os
 import signal
 import struct
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tapeloop as tl
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
-
-import tapeloop as tl
+from websockets.typing import Origin, Subprotocol
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -316,7 +314,7 @@ def test_whoever_shows_the_token_may_look(folder: Path) -> None:
     with pytest.raises(InvalidStatus):
         agent.viewer()
     address = f"ws://{agent.about['foxglove']}/?token=secret"
-    socket = connect(address, subprotocols=[Subprotocol("foxglove.sdk.v1")], origin="https://app.foxglove.dev")
+    socket = connect(address, subprotocols=[Subprotocol("foxglove.sdk.v1")], origin=Origin("https://app.foxglove.dev"))
     viewer = Viewer(socket)
     viewer.until_known("/tapeloop/events")
     assert agent.stop() == 0
@@ -363,8 +361,11 @@ def test_the_page_shows_pictures_and_loads_nothing_from_elsewhere(agent: Agent) 
             page = answer.read().decode()
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert "http://" not in page and "https://" not in page and "<style" not in page and "style=" not in page
-        for name in ("page.js", "page.css"):
-            assert f"/{name}" in page and agent.get(f"/{name}")
+        for name, kind in (("page.js", "text/javascript"), ("page.css", "text/css")):
+            with urllib.request.urlopen(f"http://{agent.about['http']}/{name}", timeout=PATIENCE_SECONDS) as answer:
+                kinds = answer.headers.get_all("Content-Type")
+            assert f"/{name}" in page
+            assert kinds == [f"{kind}; charset=utf-8"]
         assert json.loads(agent.get("/pictures")) == ["/camera/front"]
         assert agent.get("/picture?topic=/camera/front").startswith(b"\xff\xd8")
         topics = {topic["topic"] for topic in json.loads(agent.get("/topics"))["topics"]}

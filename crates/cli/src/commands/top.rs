@@ -153,7 +153,11 @@ fn rows(before: &Topics, now: &Topics) -> Vec<Row> {
             messages,
             bytes,
             last_ns: newest.last_ns,
-            silent_ns: newest.last_ns.map(|last_ns| now.utc_ns.saturating_sub(last_ns).max(0)),
+            silent_ns: newest.last_ns.map(|last_ns| {
+                let silent_ns = now.utc_ns.saturating_sub(last_ns).max(0);
+                // Log times of some programs are late; what came between the looks is not silent.
+                if messages > messages_before { silent_ns.min(now.monotonic_ns.saturating_sub(before.monotonic_ns)) } else { silent_ns }
+            }),
             longest_gap_ns: gap.longest_gap_ns,
             longest_gap_end_ns: gap.longest_gap_end_ns,
             latency_ns: Some(newest.latency_ns).filter(|latency_ns| *latency_ns != 0),

@@ -56,7 +56,10 @@ pub(crate) fn guarded(content_type: &'static str, body: impl IntoResponse) -> Re
         (header::CACHE_CONTROL, "no-store"),
     ];
     let mut response = body.into_response();
-    response.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    for (name, value) in headers {
+        // Text says of itself that it is plain.
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
@@ -64,8 +67,11 @@ pub(crate) fn guarded(content_type: &'static str, body: impl IntoResponse) -> Re
 pub(crate) fn picture_topics(tape: &Tape) -> Vec<String> {
     let library = Library::standard();
     let channels = tape.channels();
-    let mut names: Vec<String> =
-        channels.iter().filter(|channel| pictures(channel.topic(), &library).is_some()).map(|channel| channel.topic().name.clone()).collect();
+    let mut names: Vec<String> = channels
+        .iter()
+        .filter(|channel| pictures(channel.topic(), &library).is_some())
+        .map(|channel| channel.topic().name.clone())
+        .collect();
     names.sort();
     names.dedup();
     names
@@ -76,18 +82,26 @@ pub(crate) fn picture_topics(tape: &Tape) -> Vec<String> {
 /// # Errors
 /// `NotFound` if none comes in time, `Invalid` for what no browser shows.
 pub(crate) fn picture(tape: &Tape, name: &str) -> Result<(&'static str, Vec<u8>)> {
+    let library = Library::standard();
+    let no_picture = || Error::invalid(format!("the messages of '{name}' are no pictures"));
+    let channels = tape.channels();
+    let mut of_topic = channels.iter().filter(|channel| channel.topic().name == name).peekable();
+    if of_topic.peek().is_some() && of_topic.all(|channel| pictures(channel.topic(), &library).is_none()) {
+        return Err(no_picture());
+    }
     let filter = TopicFilter::at_least(name);
     let tap = tape.tap(filter.clone(), HELD_LIMIT)?;
     let next = std::iter::from_fn(|| tap.next(PICTURE_PATIENCE)).take(OTHERS_LIMIT).find(|heard| heard.channel.topic().name == name);
     let latched = || tape.latched_values(&filter).into_iter().rev().find(|heard| heard.channel.topic().name == name);
     let heard = next.or_else(latched).ok_or_else(|| Error::not_found(format!("no picture came on '{name}'")))?;
-    let no_picture = || Error::invalid(format!("the messages of '{name}' are no pictures"));
-    let pictures = pictures(heard.channel.topic(), &Library::standard()).ok_or_else(no_picture)?;
+    let pictures = pictures(heard.channel.topic(), &library).ok_or_else(no_picture)?;
     let picture = pictures.read(&heard.data)?;
     if let (Stored::File(_), Some(kind)) = (&picture.stored, file_kind(&picture.data)) {
         return Ok((kind, picture.data.into_owned()));
     }
-    let pixels = picture.pixels(Form::Rgb)?.ok_or_else(no_picture)?;
+    let native = picture.pixels(Form::Native)?.ok_or_else(no_picture)?;
+    let is_measurement = native.channels == 1 && native.element != Element::U8;
+    let pixels = if is_measurement { native } else { picture.pixels(Form::Rgb)?.ok_or_else(no_picture)? };
     Ok(("image/jpeg", jpeg(pixels)?))
 }
 

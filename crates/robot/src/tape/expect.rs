@@ -88,6 +88,8 @@ struct State {
     checks: Vec<Check>,
     /// How many definitions of channels there were when they were looked through.
     known: usize,
+    /// Whether the recorder ends, and nothing is judged any more.
+    ended: bool,
     /// UTC minus monotonic time at the last look.
     offset_ns: Option<i64>,
 }
@@ -103,7 +105,7 @@ impl Inner {
     pub(super) fn check_expectations(&self, finally: bool) {
         let config = self.config.load_full();
         let mut state = self.expectations.state.lock();
-        if config.expectations.is_empty() && state.checks.is_empty() {
+        if state.ended || config.expectations.is_empty() && state.checks.is_empty() {
             return;
         }
         let mut now = self.expectation_time(&mut state);
@@ -126,12 +128,19 @@ impl Inner {
         self.tell_expectations(news);
     }
 
-    /// Ends what is violated, because the recorder ends.
+    /// Ends what is violated, because the recorder ends; it still takes messages.
     pub(super) fn end_expectations(&self) {
         self.check_expectations(false);
         let now_ns = self.clock.utc_ns();
-        let news: Vec<_> = self.expectations.state.lock().checks.iter_mut().flat_map(|check| check.end(now_ns)).collect();
-        self.tell_expectations(news);
+        let news: Vec<_> = {
+            let mut state = self.expectations.state.lock();
+            state.ended = true;
+            state.checks.iter_mut().flat_map(|check| check.end(now_ns)).collect()
+        };
+        if !news.is_empty() {
+            self.tell_expectations(news);
+            self.tell_losses();
+        }
     }
 
     /// Returns how every expectation is doing.

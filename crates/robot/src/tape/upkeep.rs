@@ -646,6 +646,9 @@ impl Inner {
 
     /// Ends everything.
     pub(super) fn close_all(&self) -> Result<()> {
+        if !self.closed.load(Ordering::Acquire) {
+            self.end_expectations();
+        }
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
@@ -660,7 +663,6 @@ impl Inner {
         }
         // They fill queues, which are closed below.
         join(&self.keepers);
-        self.end_expectations();
         self.tell_losses();
         let outcome = self.sync_all();
         let buffers = self.buffers.load_full();

@@ -42,14 +42,35 @@ function fill(id, rows) {
   }));
 }
 
+// Several publishers of a topic, and versions of its type, are one.
+function merged(topics) {
+  const all = new Map();
+  for (const topic of topics) {
+    const known = all.get(topic.topic);
+    if (known) {
+      known.messages += topic.messages;
+      known.bytes += topic.bytes;
+      known.last_ns = Math.max(known.last_ns, topic.last_ns) || null;
+      known.longest_gap_ns = Math.max(known.longest_gap_ns, topic.longest_gap_ns) || null;
+      known.recorded ||= topic.recorded;
+    } else {
+      all.set(topic.topic, { ...topic });
+    }
+  }
+  return [...all.values()];
+}
+
 function showTopics(now) {
-  const known = new Map((before?.topics ?? []).map((topic) => [`${topic.topic}\n${topic.type}`, topic]));
+  now.topics = merged(now.topics);
+  const known = new Map((before?.topics ?? []).map((topic) => [topic.topic, topic]));
   const seconds = before ? (now.monotonic_ns - before.monotonic_ns) / 1e9 : Infinity;
   const rows = now.topics.slice(0, TOPIC_LIMIT).map((topic) => {
-    const earlier = known.get(`${topic.topic}\n${topic.type}`) ?? { messages: topic.messages, bytes: topic.bytes };
+    const earlier = known.get(topic.topic) ?? { messages: topic.messages, bytes: topic.bytes };
     const rate = Math.max(0, topic.messages - earlier.messages) / seconds;
     const volume = Math.max(0, topic.bytes - earlier.bytes) / seconds;
-    const silent = topic.last_ns === null ? null : Math.max(0, now.utc_ns - topic.last_ns);
+    // Log times of some programs are late; what came between the looks is not silent.
+    const longest = rate > 0 ? seconds * 1e9 : Infinity;
+    const silent = topic.last_ns === null ? null : Math.min(longest, Math.max(0, now.utc_ns - topic.last_ns));
     return [
       [topic.topic], [rate < 10 ? rate.toFixed(1) : count(rate), "number"], [bytes(volume), "number"], [count(topic.messages), "number"],
       [length(silent), "number"], [length(topic.longest_gap_ns), "number"], [topic.latency_ns === 0 ? "–" : length(topic.latency_ns), "number"],

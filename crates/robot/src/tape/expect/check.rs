@@ -16,6 +16,9 @@ const TOPIC_LIMIT: usize = 1000;
 /// How long all must be well before a violation has ended; at least three times the gap that is allowed.
 const CALM_NS: i64 = time::SECOND_NS;
 
+/// How far two looks may be apart, and so a message's log time from the look that finds it.
+const LOOKS_NS: i64 = 500_000_000;
+
 /// What time it is.
 #[derive(Clone, Copy)]
 pub(super) struct Now {
@@ -41,6 +44,10 @@ struct Watched {
     channels: Vec<Arc<Channel>>,
     /// From when on silence counts.
     from_ns: Timestamp,
+    /// How many messages there were at the last look, and when a look found more. Log times do not tell that: those of some programs
+    /// are late.
+    count: u64,
+    heard_ns: Timestamp,
     window: Option<Window>,
     rate: Option<Trouble>,
     gap: Option<Trouble>,
@@ -185,6 +192,10 @@ impl Watched {
     fn look_at_gap(&mut self, topic: &str, max_gap_ns: i64, now: Now, judges: bool, news: &mut Vec<News>) {
         let recent = self.channels.iter().filter_map(|channel| channel.traffic.pulse.take_recent_gap()).max();
         let Some(last_ns) = self.channels.iter().filter_map(|channel| channel.traffic.pulse.last_ns()).max() else { return };
+        let count = messages(&self.channels);
+        if count != std::mem::replace(&mut self.count, count) || now.is_new_time || !judges {
+            self.heard_ns = now.utc_ns;
+        }
         if now.is_new_time || !judges {
             self.from_ns = now.utc_ns;
             return;
@@ -193,8 +204,8 @@ impl Watched {
         let ended = recent.filter(|(length_ns, end_ns)| {
             self.channels.len() == 1 && *length_ns > max_gap_ns && end_ns.saturating_sub(*length_ns) >= self.from_ns
         });
-        let silent_since_ns = last_ns.max(self.from_ns);
-        let silent_ns = now.utc_ns.saturating_sub(silent_since_ns);
+        let is_heard = (0..LOOKS_NS).contains(&self.heard_ns.saturating_sub(last_ns)) && last_ns >= self.from_ns;
+        let silent_ns = now.utc_ns.saturating_sub(if is_heard { last_ns } else { self.heard_ns });
         let lasting = (silent_ns > max_gap_ns).then_some((silent_ns, now.utc_ns));
         for (length_ns, end_ns) in ended.into_iter().chain(lasting) {
             let bad = |began_ns: Timestamp| Trouble { since_ns: began_ns, last_bad_ns: end_ns, worst: length_ns as f64 };
