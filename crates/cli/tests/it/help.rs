@@ -2,8 +2,9 @@
 
 use crate::program::Place;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "record",
+    "run",
     "save",
     "keep",
     "keep start",
