@@ -5,13 +5,18 @@
 //!
 //! **Invariant:** a source that fails, panics or hangs costs the others nothing, and is run again.
 
+mod folder;
 mod host;
 mod http;
 mod influx;
 mod intake;
+mod journald;
 mod logs;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod record;
 mod supervisor;
+mod syslog;
 
 use std::sync::Arc;
 
@@ -43,7 +48,16 @@ struct Kind {
 }
 
 /// Every kind of source that this build has.
-const KINDS: &[Kind] = &[Kind { name: "host", make: host::make }, Kind { name: "influx", make: influx::make }, Kind { name: "logs", make: logs::make }];
+const KINDS: &[Kind] = &[
+    Kind { name: "folder", make: folder::make },
+    Kind { name: "host", make: host::make },
+    Kind { name: "influx", make: influx::make },
+    Kind { name: "journald", make: journald::make },
+    Kind { name: "logs", make: logs::make },
+    #[cfg(feature = "mqtt")]
+    Kind { name: "mqtt", make: mqtt::make },
+    Kind { name: "syslog", make: syslog::make },
+];
 
 /// Returns the source that a configuration describes.
 ///
