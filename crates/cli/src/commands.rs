@@ -11,6 +11,7 @@ mod keep;
 mod ls;
 mod record;
 mod rm;
+mod run;
 mod save;
 mod schema;
 mod status;
@@ -25,6 +26,7 @@ use crate::outcome::Outcome;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Record(record::Record),
+    Run(run::Run),
     Save(save::Save),
     Keep(keep::Keep),
     Rm(rm::Rm),
@@ -48,6 +50,7 @@ impl Command {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         match self {
             Self::Record(command) => command.run(),
+            Self::Run(command) => command.run(),
             Self::Save(command) => command.run(),
             Self::Keep(command) => command.run(),
             Self::Rm(command) => command.run(),

@@ -23,6 +23,8 @@ pub(crate) enum Outcome {
     Failed,
     /// It did what it could, but data was lost.
     Lost,
+    /// It ran a program, which ended with this code.
+    Code(u8),
 }
 
 impl Outcome {
@@ -55,6 +57,7 @@ pub(crate) fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(FAILED),
         Ok(Outcome::Lost) => ExitCode::from(LOST),
+        Ok(Outcome::Code(code)) => ExitCode::from(code),
         // `tapeloop cat x | head` is done when head is.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

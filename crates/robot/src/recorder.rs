@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use recording::manifest::Manifest;
-use recording::{Error, Kind, Result, Schema};
+use recording::{Error, Kind, Loss, Result, Schema};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::agent::client::{Client, ClientChannel};
 use crate::capture::{KeepRequest, Leave, SaveRequest};
@@ -236,6 +237,30 @@ impl Recorder {
             Backend::Tape(tape) => tape.wait(id, timeout),
             Backend::Agent(client) => client.wait(id, timeout),
         }
+    }
+
+    /// Writes an event to the tape.
+    ///
+    /// # Errors
+    /// `Unavailable` if the agent is away.
+    pub fn report_event(&self, kind: &str, message: &str, detail: Value) -> Result<()> {
+        match &self.backend {
+            Backend::Tape(tape) => tape.report_event(kind, message, detail),
+            Backend::Agent(client) => client.report_event(kind, message, detail)?,
+        }
+        Ok(())
+    }
+
+    /// Tells the tape of a loss that this program noticed.
+    ///
+    /// # Errors
+    /// `Unavailable` if the agent is away.
+    pub fn report_loss(&self, loss: Loss) -> Result<()> {
+        match &self.backend {
+            Backend::Tape(tape) => tape.report_loss(loss),
+            Backend::Agent(client) => client.report_loss(&loss)?,
+        }
+        Ok(())
     }
 
     /// Ends recording: an embedded tape is closed as `leave` says; an agent goes on without this program.

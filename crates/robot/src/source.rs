@@ -5,17 +5,22 @@
 //!
 //! **Invariant:** a source that fails, panics or hangs costs the others nothing, and is run again.
 
+mod folder;
 mod host;
 mod http;
 mod influx;
 mod intake;
+mod journald;
 mod json;
 mod logs;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod prometheus;
 mod record;
 mod supervisor;
+mod syslog;
 
 use std::sync::Arc;
 
@@ -48,12 +53,17 @@ struct Kind {
 
 /// Every kind of source that this build has.
 const KINDS: &[Kind] = &[
+    Kind { name: "folder", make: folder::make },
     Kind { name: "host", make: host::make },
     Kind { name: "influx", make: influx::make },
+    Kind { name: "journald", make: journald::make },
     Kind { name: "logs", make: logs::make },
+    #[cfg(feature = "mqtt")]
+    Kind { name: "mqtt", make: mqtt::make },
     #[cfg(feature = "otlp")]
     Kind { name: "otlp", make: otlp::make },
     Kind { name: "prometheus", make: prometheus::make },
+    Kind { name: "syslog", make: syslog::make },
 ];
 
 /// Returns the source that a configuration describes.

@@ -2,8 +2,9 @@
 
 use crate::program::Place;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "record",
+    "run",
     "save",
     "keep",
     "keep start",

@@ -14,4 +14,5 @@ mod program;
 mod reading;
 mod real;
 mod replay;
+mod run;
 mod schema;

@@ -2,8 +2,10 @@
 //!
 //! **Invariant:** what a source hands over is on the tape, or in its losses, or counted as refused.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use recording::{Error, Kind, Loss, Result, Schema};
@@ -11,14 +13,17 @@ use serde_json::{Value, json};
 
 use crate::Tape;
 use crate::infer::schema_of;
+use crate::stop::StopFlag;
 use crate::tape::channel::{Channel, ChannelSpec, Payload, Times};
 
 /// How many channels one source may open: a sender that makes up topics must not take them from the others.
-pub(super) const CHANNEL_LIMIT: u64 = 10_000;
+pub(super) const CHANNEL_LIMIT: usize = 10_000;
 /// The shortest time between two events that say what was refused.
 const REFUSAL_INTERVAL_NS: i64 = 10_000_000_000;
 /// After how long without messages a source's allowance of bytes is full again.
 const ALLOWANCE_SECONDS: f64 = 1.0;
+/// How often a source whose input can wait looks whether there is room.
+const ROOM_STEP: Duration = Duration::from_millis(10);
 
 /// Takes what one source has. Shared by all threads of it.
 pub struct Intake {
@@ -26,6 +31,9 @@ pub struct Intake {
     name: String,
     limit_bytes_per_s: Option<u64>,
     allowance: Mutex<Allowance>,
+    /// The channels that it opened, by id.
+    opened: Mutex<HashSet<u16>>,
+    gap: Mutex<Option<Gap>>,
     pub(super) counters: Counters,
     /// What the source says of itself.
     pub(super) note: Mutex<Option<String>>,
@@ -39,8 +47,13 @@ pub(super) struct Counters {
     pub(super) lost: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) last_ns: AtomicI64,
-    channels: AtomicU64,
     refusal_told_ns: AtomicI64,
+}
+
+/// A stretch of time in which nothing comes.
+struct Gap {
+    began_ns: i64,
+    topics: Vec<String>,
 }
 
 /// How many bytes may come now.
@@ -53,7 +66,16 @@ impl Intake {
     pub(super) fn new(tape: Tape, name: String, limit_bytes_per_s: Option<u64>) -> Self {
         let full = limit_bytes_per_s.map_or(0.0, |limit| limit as f64 * ALLOWANCE_SECONDS);
         let allowance = Mutex::new(Allowance { bytes: full, filled_ns: tape.clock().monotonic_ns() });
-        Self { tape, name, limit_bytes_per_s, allowance, counters: Counters::default(), note: Mutex::default() }
+        Self {
+            tape,
+            name,
+            limit_bytes_per_s,
+            allowance,
+            opened: Mutex::default(),
+            gap: Mutex::default(),
+            counters: Counters::default(),
+            note: Mutex::default(),
+        }
     }
 
     /// Returns what the recorder's clock says; ns UTC.
@@ -71,10 +93,13 @@ impl Intake {
     /// # Errors
     /// As [`Tape::channel`]; `Unavailable` beyond 10,000 of them.
     pub fn channel(&self, spec: ChannelSpec) -> Result<Arc<Channel>> {
-        if self.counters.channels.fetch_add(1, Ordering::Relaxed) >= CHANNEL_LIMIT {
+        // A source that connects anew opens the same ones again.
+        if self.opened.lock().len() >= CHANNEL_LIMIT {
             return Err(Error::unavailable(format!("source '{}' has {CHANNEL_LIMIT} topics, which is the limit", self.name)));
         }
-        self.tape.channel(spec)
+        let channel = self.tape.channel(spec)?;
+        self.opened.lock().insert(channel.id());
+        Ok(channel)
     }
 
     /// Returns the channel of a topic of JSON messages that look like `example`.
@@ -133,6 +158,54 @@ impl Intake {
         });
     }
 
+    /// Notes that nothing comes from now on, or since then, and what came before. It outlives the source, which is made anew when it
+    /// failed; what began earlier goes on.
+    pub fn begin_gap(&self, began_ns: i64, topics: Vec<String>) {
+        let mut gap = self.gap.lock();
+        match &mut *gap {
+            Some(gap) if gap.topics.is_empty() => gap.topics = topics,
+            Some(_) => {}
+            None => *gap = Some(Gap { began_ns, topics }),
+        }
+    }
+
+    /// Notes that something comes again, and returns after how long. Every topic that came before has a loss with that reason then,
+    /// unless there is none.
+    pub fn end_gap(&self, reason: Option<String>) -> Option<i64> {
+        let Gap { began_ns, topics } = self.gap.lock().take()?;
+        let end_ns = self.now_ns();
+        for topic in topics.into_iter().take_while(|_| reason.is_some()) {
+            let reason = reason.clone().unwrap_or_default();
+            let topic = Some(topic);
+            self.tape.report_loss(Loss { topic, start_ns: Some(began_ns), end_ns: Some(end_ns), messages: None, bytes: None, reason });
+        }
+        Some(end_ns.saturating_sub(began_ns))
+    }
+
+    /// Passes on a loss that somebody else had.
+    pub fn pass_on(&self, loss: Loss) {
+        self.counters.lost.fetch_add(loss.messages.unwrap_or(0), Ordering::Relaxed);
+        self.tape.report_loss(loss);
+    }
+
+    /// Waits until a message of so many bytes is within the source's limit, for sources whose input can wait. Returns whether it is;
+    /// else it is time to stop.
+    pub fn wait_for_room(&self, bytes: usize, stop: &StopFlag) -> bool {
+        let Some(limit) = self.limit_bytes_per_s else { return true };
+        let full = limit as f64 * ALLOWANCE_SECONDS;
+        while !self.allowance.lock().take(self.monotonic_ns(), limit as f64, full, 0.0, bytes as f64) {
+            if stop.wait(ROOM_STEP) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Returns the tape.
+    pub(super) fn tape(&self) -> &Tape {
+        &self.tape
+    }
+
     /// Says that input could not be understood. Each is counted; what the first ones were stands in events, not too often.
     pub fn refuse(&self, why: &str) {
         let counters = &self.counters;
@@ -169,16 +242,17 @@ impl Intake {
     fn admits(&self, bytes: usize) -> bool {
         let Some(limit) = self.limit_bytes_per_s else { return true };
         let (now_ns, full) = (self.monotonic_ns(), limit as f64 * ALLOWANCE_SECONDS);
-        self.allowance.lock().take(now_ns, limit as f64, full, bytes as f64)
+        self.allowance.lock().take(now_ns, limit as f64, full, bytes as f64, bytes as f64)
     }
 }
 
 impl Allowance {
-    fn take(&mut self, now_ns: i64, per_second: f64, full: f64, bytes: f64) -> bool {
+    /// Takes bytes if there is room for as many as `needed`.
+    fn take(&mut self, now_ns: i64, per_second: f64, full: f64, bytes: f64, needed: f64) -> bool {
         let passed = now_ns.saturating_sub(self.filled_ns).max(0) as f64 / 1e9;
         self.bytes = (self.bytes + passed * per_second).min(full);
         self.filled_ns = now_ns;
-        let admitted = self.bytes >= bytes.min(full);
+        let admitted = self.bytes >= needed.min(full);
         if admitted {
             self.bytes -= bytes;
         }
@@ -193,15 +267,15 @@ mod tests {
     #[test]
     fn a_flood_is_held_to_its_limit() {
         let mut allowance = Allowance { bytes: 100.0, filled_ns: 0 };
-        let passed = (0..1000).filter(|i| allowance.take(i * 10_000_000, 100.0, 100.0, 1.0)).count();
+        let passed = (0..1000).filter(|i| allowance.take(i * 10_000_000, 100.0, 100.0, 1.0, 1.0)).count();
         assert_eq!(passed, 1000, "100 per second, and 100 messages of a byte a second");
         let mut allowance = Allowance { bytes: 100.0, filled_ns: 0 };
-        let passed = (0..1000).filter(|i| allowance.take(i * 1_000_000, 100.0, 100.0, 1.0)).count();
+        let passed = (0..1000).filter(|i| allowance.take(i * 1_000_000, 100.0, 100.0, 1.0, 1.0)).count();
         assert!((195..=205).contains(&passed), "{passed} of 1000 in a second");
         // One that is larger than the limit passes after a second of silence, and is paid for.
         let mut allowance = Allowance { bytes: 100.0, filled_ns: 0 };
-        assert!(allowance.take(0, 100.0, 100.0, 1000.0));
-        assert!(!allowance.take(5_000_000_000, 100.0, 100.0, 1000.0));
-        assert!(allowance.take(10_000_000_000, 100.0, 100.0, 1000.0));
+        assert!(allowance.take(0, 100.0, 100.0, 1000.0, 1000.0));
+        assert!(!allowance.take(5_000_000_000, 100.0, 100.0, 1000.0, 1000.0));
+        assert!(allowance.take(10_000_000_000, 100.0, 100.0, 1000.0, 1000.0));
     }
 }

@@ -1,0 +1,241 @@
+//! `kind = "mqtt"`: what a broker of MQTT 3.1.1 hands out.
+//!
+//! In come messages of the topics that were subscribed to, out they go as they are on `/mqtt/<topic>`; JSON objects get a schema, and
+//! what the broker retains is latched.
+//!
+//! **Invariant:** a payload is never changed; a stretch of time without the broker is a loss of every topic that was heard before.
+
+mod broker;
+mod shelf;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use recording::{Error, Kind, Result, size, time};
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode};
+use serde::Deserialize;
+use serde_json::json;
+
+use self::broker::Broker;
+use self::shelf::Shelf;
+use super::{Intake, Source, http, options};
+use crate::config::SourceConfig;
+use crate::stop::StopFlag;
+
+/// Where topics are put unless somebody says otherwise.
+const PREFIX: &str = "/mqtt";
+const KEEP_ALIVE: &str = "30 s";
+/// The largest message unless somebody says otherwise: a larger one ends the connection.
+const MESSAGE_LIMIT: &str = "16 MiB";
+/// How many filters there may be.
+const FILTER_LIMIT: usize = 1000;
+/// How many acknowledgements and subscriptions may wait to be sent.
+const REQUEST_LIMIT: usize = 64;
+/// What of a packet is not its message: the header, the longest topic.
+const PACKET_OVERHEAD: u64 = 70_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    broker: Option<String>,
+    topics: Option<Vec<String>>,
+    prefix: Option<String>,
+    client_id: Option<String>,
+    user: Option<String>,
+    password: Option<String>,
+    password_file: Option<String>,
+    qos: Option<u8>,
+    keep_alive: Option<String>,
+    #[serde(default)]
+    persistent: bool,
+    max_message: Option<String>,
+}
+
+struct Mqtt {
+    broker: Broker,
+    filters: Vec<String>,
+    prefix: String,
+    name: String,
+    client_id: Option<String>,
+    login: Option<(String, String)>,
+    qos: QoS,
+    keep_alive: Duration,
+    persistent: bool,
+    packet_limit: usize,
+}
+
+pub(super) fn make(config: &SourceConfig) -> Result<Box<dyn Source>> {
+    let options: Options = options(config)?;
+    let filters = options.topics.clone().unwrap_or_else(|| vec!["#".into()]);
+    if filters.is_empty() || filters.len() > FILTER_LIMIT {
+        return Err(Error::invalid(format!("topics has {} filters; there must be 1 to {FILTER_LIMIT}", filters.len())));
+    }
+    if let Some(wrong) = filters.iter().find(|filter| !rumqttc::valid_filter(filter)) {
+        return Err(Error::invalid(format!("topics: '{wrong}' is no filter of MQTT: write it like arm/+/state or camera/#")));
+    }
+    let qos = options.qos.unwrap_or(0);
+    let qos = rumqttc::qos(qos).map_err(|_| Error::invalid(format!("qos = {qos}: there are 0, 1 and 2")))?;
+    let keep_alive_ns = time::parse_duration(options.keep_alive.as_deref().unwrap_or(KEEP_ALIVE))?;
+    if !(1_000_000_000..=65_535_000_000_000).contains(&keep_alive_ns) {
+        return Err(Error::invalid("keep_alive is at least 1 s and at most 65535 s"));
+    }
+    if options.persistent && options.client_id.as_deref().unwrap_or_default().is_empty() {
+        return Err(Error::invalid("persistent = true needs a client_id: the broker knows the session by it"));
+    }
+    let limit = size::parse(options.max_message.as_deref().unwrap_or(MESSAGE_LIMIT))?.clamp(1, 256 << 20);
+    let prefix = options.prefix.as_deref().unwrap_or(PREFIX).trim_end_matches('/');
+    if !prefix.is_empty() && !prefix.starts_with('/') {
+        return Err(Error::invalid(format!("prefix = '{prefix}' does not begin with a '/'")));
+    }
+    Ok(Box::new(Mqtt {
+        broker: Broker::parse(options.broker.as_deref().unwrap_or_default())?,
+        filters,
+        prefix: prefix.to_owned(),
+        name: config.name.clone(),
+        login: login(&options)?,
+        client_id: options.client_id,
+        qos,
+        keep_alive: Duration::from_nanos(keep_alive_ns.unsigned_abs()),
+        persistent: options.persistent,
+        packet_limit: (limit + PACKET_OVERHEAD) as usize,
+    }))
+}
+
+fn login(options: &Options) -> Result<Option<(String, String)>> {
+    let password = match (&options.password, &options.password_file) {
+        (Some(_), Some(_)) => return Err(Error::invalid("password or password_file, not both")),
+        (Some(password), None) => Some(password.clone()),
+        (None, Some(path)) => {
+            let read = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read the password in {path}"), error))?;
+            Some(read.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        (None, None) => None,
+    };
+    match (options.user.clone(), password) {
+        (None, Some(_)) => Err(Error::invalid("a password without a user")),
+        (user, password) => Ok(user.map(|user| (user, password.unwrap_or_default()))),
+    }
+}
+
+impl Source for Mqtt {
+    fn run(&mut self, intake: &Arc<Intake>, stop: &StopFlag) -> Result<()> {
+        let mut shelf = Shelf::new(self.prefix.clone(), self.broker.to_string());
+        intake.note(format!("connects to {}", self.broker));
+        let began_ns = intake.now_ns();
+        let mut connected = false;
+        let outcome = http::run(stop, self.listen(intake, &mut shelf, &mut connected));
+        if outcome.is_err() {
+            // Until the next try succeeds nothing comes; what was heard before may be missing since then.
+            intake.begin_gap(if connected { intake.now_ns() } else { began_ns }, shelf.topics());
+        }
+        outcome
+    }
+}
+
+impl Mqtt {
+    async fn listen(&self, intake: &Arc<Intake>, shelf: &mut Shelf, connected: &mut bool) -> Result<()> {
+        let (client, mut events) = AsyncClient::new(self.options(intake), REQUEST_LIMIT);
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(answer))) => {
+                    *connected = true;
+                    self.connected(intake, answer.session_present);
+                    self.subscribe(&client).await?;
+                }
+                Ok(Event::Incoming(Packet::SubAck(answer))) => self.check(intake, &answer.return_codes)?,
+                Ok(Event::Incoming(Packet::Publish(message))) => take(intake, shelf, &message)?,
+                Ok(_) => {}
+                Err(error) => {
+                    return Err(Error::unavailable(format!("the broker at {}: {error}", self.broker)));
+                }
+            }
+        }
+    }
+
+    fn options(&self, intake: &Intake) -> MqttOptions {
+        let tape = intake.tape();
+        let id = self.client_id.clone().unwrap_or_else(|| format!("tapeloop-{}-{}-{}", tape.device(), tape.host(), self.name));
+        let mut options = MqttOptions::new(id, self.broker.host.clone(), self.broker.port);
+        options.set_keep_alive(self.keep_alive).set_clean_session(!self.persistent);
+        options.set_max_packet_size(self.packet_limit, self.packet_limit).set_request_channel_capacity(REQUEST_LIMIT);
+        if let Some((user, password)) = &self.login {
+            options.set_credentials(user, password);
+        }
+        options
+    }
+
+    fn connected(&self, intake: &Intake, session_goes_on: bool) {
+        let broker = &self.broker;
+        let kept = self.persistent && session_goes_on && self.qos != QoS::AtMostOnce;
+        if let Some(away_ns) = intake.end_gap((!kept).then(|| format!("the broker at {broker} was away"))) {
+            let what = if kept { "it kept what came meanwhile" } else { "what came meanwhile is lost" };
+            let message = format!("the broker at {broker} is back after {}: {what}", time::format_duration(away_ns));
+            intake.event("mqtt_back", &message, json!({ "broker": broker.to_string(), "away_ns": away_ns, "kept": kept }));
+        }
+        intake.note(format!("connected to {broker}, {}", self.filters.join(", ")));
+    }
+
+    async fn subscribe(&self, client: &AsyncClient) -> Result<()> {
+        let filters = self.filters.iter().map(|filter| SubscribeFilter::new(filter.clone(), self.qos));
+        client.subscribe_many(filters).await.map_err(|error| Error::unavailable(format!("cannot subscribe: {error}")))
+    }
+
+    /// Says which filters the broker refused.
+    fn check(&self, intake: &Intake, codes: &[SubscribeReasonCode]) -> Result<()> {
+        let refused = self.filters.iter().zip(codes).filter(|(_, code)| matches!(code, SubscribeReasonCode::Failure));
+        let refused: Vec<&str> = refused.map(|(filter, _)| filter.as_str()).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the broker at {} refuses {}", self.broker, refused.join(", "));
+        if refused.len() == self.filters.len() {
+            return Err(Error::new(Kind::Denied, message));
+        }
+        intake.event("mqtt_refused", &message, json!({ "broker": self.broker.to_string(), "topics": refused }));
+        Ok(())
+    }
+}
+
+/// Logs a message. What is wrong with one of them is counted.
+fn take(intake: &Intake, shelf: &mut Shelf, message: &Publish) -> Result<()> {
+    match shelf.take(intake, &message.topic, &message.payload, message.retain) {
+        // What the tape could not take is in its losses.
+        Err(error) if error.kind() == Kind::Invalid => intake.refuse(error.message()),
+        Err(error) if intake.tape().is_closed() => return Err(error),
+        Err(_) | Ok(()) => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(text: &str) -> Result<Box<dyn Source>> {
+        let options = toml::from_str(text).unwrap();
+        make(&SourceConfig { name: "mqtt".into(), kind: "mqtt".into(), limit_bytes_per_s: None, options, line: 1 })
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        assert!(made("").is_ok());
+        let all = "broker = 'mqtt://10.0.0.7'\ntopics = ['a/+/b', '#']\nuser = 'u'\npassword = 'p'\nqos = 1\nkeep_alive = '5 s'\n\
+                   client_id = 'x'\npersistent = true\nprefix = ''\nmax_message = '1 MiB'";
+        assert!(made(all).is_ok());
+        for (text, expected) in [
+            ("broker = 'http://a'", "write it like mqtt://127.0.0.1:1883"),
+            ("topics = []", "there must be 1"),
+            ("topics = ['a/#/b']", "is no filter of MQTT"),
+            ("qos = 3", "there are 0, 1 and 2"),
+            ("keep_alive = '0 s'", "at least 1 s"),
+            ("persistent = true", "needs a client_id"),
+            ("password = 'x'", "a password without a user"),
+            ("user = 'a'\npassword = 'x'\npassword_file = 'y'", "not both"),
+            ("prefix = 'x'", "does not begin with"),
+            ("tls = true", "unknown field `tls`"),
+        ] {
+            let error = made(text).err().unwrap();
+            assert!(error.kind() == Kind::Invalid && error.message().contains(expected), "{text}: {error}");
+        }
+    }
+}
