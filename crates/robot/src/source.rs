@@ -11,6 +11,8 @@ mod influx;
 mod intake;
 mod logs;
 mod record;
+#[cfg(any(feature = "ros2-dds", feature = "ros2-zenoh"))]
+mod ros2;
 mod supervisor;
 
 use std::sync::Arc;
@@ -43,7 +45,15 @@ struct Kind {
 }
 
 /// Every kind of source that this build has.
-const KINDS: &[Kind] = &[Kind { name: "host", make: host::make }, Kind { name: "influx", make: influx::make }, Kind { name: "logs", make: logs::make }];
+const KINDS: &[Kind] = &[
+    Kind { name: "host", make: host::make },
+    Kind { name: "influx", make: influx::make },
+    Kind { name: "logs", make: logs::make },
+    #[cfg(feature = "ros2-dds")]
+    Kind { name: "ros2-dds", make: ros2::dds::make },
+    #[cfg(feature = "ros2-zenoh")]
+    Kind { name: "ros2-zenoh", make: ros2::zenoh::make },
+];
 
 /// Returns the source that a configuration describes.
 ///
