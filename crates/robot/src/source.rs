@@ -19,6 +19,8 @@ mod mqtt;
 mod otlp;
 mod prometheus;
 mod record;
+#[cfg(any(feature = "ros2-dds", feature = "ros2-zenoh"))]
+mod ros2;
 mod supervisor;
 mod syslog;
 
@@ -63,6 +65,10 @@ const KINDS: &[Kind] = &[
     #[cfg(feature = "otlp")]
     Kind { name: "otlp", make: otlp::make },
     Kind { name: "prometheus", make: prometheus::make },
+    #[cfg(feature = "ros2-dds")]
+    Kind { name: "ros2-dds", make: ros2::dds::make },
+    #[cfg(feature = "ros2-zenoh")]
+    Kind { name: "ros2-zenoh", make: ros2::zenoh::make },
     Kind { name: "syslog", make: syslog::make },
 ];
 

@@ -1,0 +1,353 @@
+//! `kind = "ros2-dds"`: records the topics of a ROS 2 domain from DDS, without ROS on the machine.
+//!
+//! In come what participants announce and the samples of their writers, out go messages per topic. Every writer gets a reader that
+//! asks for what it offers and no more, so that the quality of service always fits.
+//!
+//! **Invariant:** a sample is recorded once, whichever readers it reaches: by the one that was made for its writer.
+
+mod offer;
+mod reader;
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use recording::{Error, Result};
+use rustdds::discovery::DiscoveredWriterData;
+use rustdds::mio1::{Events, Interest, Poll, Token};
+use rustdds::{
+    DomainParticipant, DomainParticipantBuilder, DomainParticipantStatusListener, GUID, QosPolicyBuilder, StatusEvented, Subscriber,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use self::offer::offer;
+use self::reader::{Plan, Reader};
+use super::definitions::Definitions;
+use super::publisher::{Publisher, Registry};
+use super::{Wanted, Wishes};
+use crate::config::SourceConfig;
+use crate::source::{Intake, Source, options};
+use crate::stop::StopFlag;
+
+/// The highest domain whose ports exist.
+const LAST_DOMAIN: u16 = 232;
+/// How long it waits for samples before it looks after other things.
+const STEP: Duration = Duration::from_millis(100);
+/// How often it looks who publishes, even if nobody says that something changed.
+const LOOK_NS: i64 = 2_000_000_000;
+/// How many readers are made at one look: more than that the middleware does not announce at once.
+const READERS_AT_ONCE: usize = 32;
+/// How many writers are listened to.
+const WRITER_LIMIT: usize = 10_000;
+/// How many samples are taken from a reader before others have their turn.
+const TURN_LIMIT: usize = 256;
+/// How long a reader stays that has no writers: one that comes back is heard from its first sample on.
+const IDLE_NS: i64 = 300_000_000_000;
+/// How far the clock may go back: received samples are kept by its time, so that later ones would wait for it to come again.
+const CLOCK_STEP_NS: i64 = 200_000_000;
+/// How many publishers an event names.
+const NAMED: usize = 100;
+/// What wakes it when participants come or go; readers have the numbers above.
+const STATUS: Token = Token(0);
+
+#[derive(Deserialize)]
+struct Options {
+    /// The domain: `ROS_DOMAIN_ID` of the nodes.
+    #[serde(default)]
+    domain: u16,
+    /// Addresses of the network interfaces to use; all if there are none.
+    #[serde(default)]
+    interfaces: Vec<IpAddr>,
+    #[serde(flatten)]
+    wishes: toml::Table,
+}
+
+struct Dds {
+    domain: u16,
+    interfaces: Vec<IpAddr>,
+    wishes: Wishes,
+}
+
+pub(in crate::source) fn make(config: &SourceConfig) -> Result<Box<dyn Source>> {
+    let Options { domain, interfaces, wishes } = options(config)?;
+    if domain > LAST_DOMAIN {
+        return Err(Error::invalid(format!("domain {domain}: the last one is {LAST_DOMAIN}")));
+    }
+    let wishes: Wishes = options(&SourceConfig { options: wishes, ..config.clone() })?;
+    wishes.wanted()?;
+    Ok(Box::new(Dds { domain, interfaces, wishes }))
+}
+
+impl Source for Dds {
+    fn run(&mut self, intake: &Arc<Intake>, stop: &StopFlag) -> Result<()> {
+        let mut session = Session::open(self, intake)?;
+        while !stop.is_set() {
+            session.turn()?;
+        }
+        session.end();
+        Ok(())
+    }
+}
+
+/// A writer that is listened to.
+struct Writer {
+    reader: Token,
+    publisher: Publisher,
+}
+
+struct Session<'a> {
+    intake: &'a Arc<Intake>,
+    domain: u16,
+    wanted: Wanted,
+    definitions: Definitions,
+    participant: DomainParticipant,
+    subscriber: Subscriber,
+    status: DomainParticipantStatusListener,
+    poll: Poll,
+    events: Events,
+    readers: HashMap<Token, Reader>,
+    by_plan: HashMap<Plan, Token>,
+    writers: HashMap<GUID, Writer>,
+    registry: Registry,
+    next_token: usize,
+    looked_ns: i64,
+    /// Readers that have more than they were asked for.
+    unfinished: Vec<Token>,
+    clock_ns: i64,
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> Error {
+    Error::unavailable(format!("{what}: {error}"))
+}
+
+impl<'a> Session<'a> {
+    fn open(dds: &Dds, intake: &'a Arc<Intake>) -> Result<Self> {
+        let definitions = Definitions::open(&dds.wishes.definitions)?;
+        let mut builder = DomainParticipantBuilder::new(dds.domain);
+        if !dds.interfaces.is_empty() {
+            builder = builder.with_only_networks(dds.interfaces.iter().copied());
+        }
+        let participant = builder.build().map_err(|error| failed(&format!("cannot join domain {}", dds.domain), error))?;
+        let subscriber = participant.create_subscriber(&QosPolicyBuilder::new().build());
+        let subscriber = subscriber.map_err(|error| failed("cannot subscribe", error))?;
+        let mut status = participant.status_listener();
+        let poll = Poll::new().map_err(|error| Error::io("cannot wait for samples", error))?;
+        let registered = poll.registry().register(status.as_status_source_mio1(), STATUS, Interest::READABLE);
+        registered.map_err(|error| Error::io("cannot wait for participants", error))?;
+        let mut session = Self {
+            intake,
+            domain: dds.domain,
+            wanted: dds.wishes.wanted()?,
+            definitions,
+            participant,
+            subscriber,
+            status,
+            poll,
+            events: Events::with_capacity(1024),
+            readers: HashMap::new(),
+            by_plan: HashMap::new(),
+            writers: HashMap::new(),
+            registry: Registry::default(),
+            next_token: STATUS.0 + 1,
+            looked_ns: intake.monotonic_ns(),
+            unfinished: Vec::new(),
+            clock_ns: intake.now_ns().saturating_sub(intake.monotonic_ns()),
+        };
+        session.look()?;
+        session.say();
+        Ok(session)
+    }
+
+    /// Waits for something to do, and does it.
+    fn turn(&mut self) -> Result<()> {
+        let patience = if self.unfinished.is_empty() { STEP } else { Duration::ZERO };
+        match self.poll.poll(&mut self.events, Some(patience)) {
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(Error::io("cannot wait for samples", error)),
+            _ => {}
+        }
+        self.check_clock()?;
+        let mut ready = std::mem::take(&mut self.unfinished);
+        ready.extend(self.events.iter().map(|event| event.token()).filter(|token| *token != STATUS));
+        let changed = self.events.iter().any(|event| event.token() == STATUS);
+        ready.sort_unstable();
+        ready.dedup();
+        for token in ready {
+            self.take(token)?;
+        }
+        let now_ns = self.intake.monotonic_ns();
+        if changed {
+            while self.status.try_recv_status().is_some() {}
+        }
+        if changed || now_ns.saturating_sub(self.looked_ns) >= LOOK_NS {
+            self.looked_ns = now_ns;
+            self.look()?;
+            self.drop_idle_readers(now_ns);
+        }
+        for writer in self.writers.values_mut() {
+            writer.publisher.tell_losses(self.intake);
+        }
+        Ok(())
+    }
+
+    /// Compares who publishes with who is listened to.
+    fn look(&mut self) -> Result<()> {
+        let announced: HashMap<GUID, DiscoveredWriterData> =
+            self.participant.discovered_writers().into_iter().map(|writer| (writer.publication_topic_data.key, writer)).collect();
+        let gone: Vec<GUID> = self.writers.keys().filter(|guid| !announced.contains_key(guid)).copied().collect();
+        let mut told = Vec::new();
+        for guid in gone {
+            if let Some(token) = self.writers.get(&guid).map(|writer| writer.reader) {
+                // What it sent before it went is here.
+                self.take(token)?;
+            }
+            if let Some(writer) = self.writers.remove(&guid) {
+                told.push(json!({ "publisher": hex(guid), "topic": writer.publisher.offer.name.topic, "gone": true }));
+                self.registry.remove(writer.publisher, self.intake);
+            }
+        }
+        let mut made = 0;
+        for (guid, announced) in &announced {
+            if self.writers.contains_key(guid) || self.writers.len() >= WRITER_LIMIT {
+                continue;
+            }
+            let Some(offer) = offer(announced).filter(|offer| self.wanted.takes(&offer.name)) else { continue };
+            let plan = Plan::of(announced);
+            let reader = match self.by_plan.get(&plan) {
+                Some(token) => *token,
+                None if made >= READERS_AT_ONCE => {
+                    // The others come at the next turn.
+                    self.looked_ns = self.intake.monotonic_ns().saturating_sub(LOOK_NS);
+                    continue;
+                }
+                None => {
+                    made += 1;
+                    self.make_reader(plan)?
+                }
+            };
+            let told_of = json!({
+                "publisher": hex(*guid), "topic": offer.name.topic, "role": offer.name.role.as_str(), "type": offer.type_name,
+            });
+            let publisher = match self.registry.add(offer, &self.definitions, self.intake) {
+                Ok(publisher) => publisher,
+                Err(error) => {
+                    self.intake.refuse(&format!("'{}': {error}", announced.publication_topic_data.topic_name));
+                    continue;
+                }
+            };
+            self.writers.insert(*guid, Writer { reader, publisher });
+            told.push(told_of);
+        }
+        if !told.is_empty() {
+            let message = format!("{} publishers came or went", told.len());
+            told.truncate(NAMED);
+            self.intake.event("ros2_publishers", &message, json!({ "domain": self.domain, "publishers": told }));
+            self.say();
+        }
+        Ok(())
+    }
+
+    fn make_reader(&mut self, plan: Plan) -> Result<Token> {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let mut reader = Reader::new(plan.clone(), &self.participant, &self.subscriber)?;
+        let registered = self.poll.registry().register(&mut reader.samples, token, Interest::READABLE);
+        registered.map_err(|error| Error::io("cannot wait for samples", error))?;
+        self.readers.insert(token, reader);
+        self.by_plan.insert(plan, token);
+        // What a latched topic had may be here before anybody waits for it.
+        self.unfinished.push(token);
+        Ok(token)
+    }
+
+    /// Records what a reader has.
+    fn take(&mut self, token: Token) -> Result<()> {
+        let Some(reader) = self.readers.get_mut(&token) else { return Ok(()) };
+        reader.samples.drain_read_notifications();
+        for _ in 0..TURN_LIMIT {
+            match reader.samples.try_take_one() {
+                Ok(None) => return Ok(()),
+                Ok(Some(sample)) => {
+                    reader.make_room(&self.participant, sample.sample.len());
+                    // Samples of other writers of this topic come by here too, and are taken by the readers that were made for them.
+                    if let Some(writer) = self.writers.get_mut(&sample.writer_guid).filter(|writer| writer.reader == token) {
+                        let number = i64::from(sample.sequence_number);
+                        let published_ns = sample.source_timestamp().and_then(offer::ns_of);
+                        writer.publisher.arrived(Some(number), published_ns, sample.sample, self.intake);
+                    }
+                }
+                Err(error) => self.intake.refuse(&format!("'{}': {error}", reader.plan.topic)),
+            }
+        }
+        self.unfinished.push(token);
+        Ok(())
+    }
+
+    fn drop_idle_readers(&mut self, now_ns: i64) {
+        let used: HashSet<Token> = self.writers.values().map(|writer| writer.reader).collect();
+        for (_, reader) in self.readers.iter_mut().filter(|(token, reader)| used.contains(token) || reader.used_ns == 0) {
+            reader.used_ns = now_ns;
+        }
+        let idle = |reader: &Reader| now_ns.saturating_sub(reader.used_ns) >= IDLE_NS;
+        let gone: Vec<Token> = self.readers.iter().filter(|(_, reader)| idle(reader)).map(|(token, _)| *token).collect();
+        for token in gone {
+            if let Some(mut reader) = self.readers.remove(&token) {
+                // It is closed now in any case.
+                let _ = self.poll.registry().deregister(&mut reader.samples);
+                self.by_plan.remove(&reader.plan);
+            }
+        }
+    }
+
+    fn check_clock(&mut self) -> Result<()> {
+        let clock_ns = self.intake.now_ns().saturating_sub(self.intake.monotonic_ns());
+        let back_ns = self.clock_ns.saturating_sub(clock_ns);
+        self.clock_ns = self.clock_ns.max(clock_ns);
+        if back_ns < CLOCK_STEP_NS {
+            return Ok(());
+        }
+        self.clock_ns = clock_ns;
+        Err(Error::unavailable(format!("the clock went back by {} ms: everything is discovered anew", back_ns / 1_000_000)))
+    }
+
+    fn say(&self) {
+        let topics: HashSet<&str> = self.writers.values().map(|writer| writer.publisher.offer.name.topic.as_str()).collect();
+        self.intake.note(format!("domain {}: {} topics of {} publishers", self.domain, topics.len(), self.writers.len()));
+    }
+
+    fn end(mut self) {
+        for (_, writer) in self.writers.drain() {
+            self.registry.remove(writer.publisher, self.intake);
+        }
+    }
+}
+
+fn hex(guid: GUID) -> String {
+    guid.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(options: &str) -> String {
+        let options: toml::Table = options.parse().unwrap();
+        let config = SourceConfig { name: "ros".into(), kind: "ros2-dds".into(), limit_bytes_per_s: None, options, line: 1 };
+        make(&config).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn options_that_cannot_be_are_refused() {
+        for good in
+            ["", "domain = 232\ntopics = ['/a', '!/b']\nhidden = true\nservices = true\ndefinitions = ['/x']", "interfaces = ['127.0.0.1']"]
+        {
+            assert_eq!(refused(good), "");
+        }
+        assert!(refused("domain = 233").contains("the last one is 232"));
+        assert!(refused("domain = -1").contains("u16"));
+        assert!(refused("domian = 3").contains("unknown field `domian`"));
+        assert!(refused("interfaces = ['eth0']").contains("IP address"));
+        assert_ne!(refused("topics = ['/a/***b[']"), "");
+    }
+}
