@@ -15,7 +15,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use parking_lot::Mutex;
 use recording::{Error, Kind, Result};
 use serde::Deserialize;
@@ -60,8 +60,8 @@ impl Source for Influx {
             .route("/write", post(write))
             .route("/ping", get(ping).head(ping))
             .route("/health", get(health))
-            .route("/query", get(no_queries).post(no_queries))
-            .route("/api/v2/query", post(no_queries))
+            .route("/query", any(query))
+            .route("/api/v2/query", any(query))
             .fallback(no_such_path)
             .with_state(site);
         http::run(stop, self.door.clone().serve(router, intake.clone()))
@@ -74,6 +74,8 @@ struct Wish {
     precision: Option<String>,
     /// The password of API 1.
     p: Option<String>,
+    /// Its query.
+    q: Option<String>,
 }
 
 async fn write(State(site): State<Arc<Site>>, wish: Result<Query<Wish>, QueryRejection>, request: Request) -> Response {
@@ -147,7 +149,17 @@ async fn health() -> Response {
     axum::Json(body).into_response()
 }
 
-async fn no_queries() -> Response {
+/// Answers the one query that writers have: Telegraf makes its database before it writes, and there are no databases to make.
+async fn query(State(site): State<Arc<Site>>, wish: Result<Query<Wish>, QueryRejection>, request: Request) -> Response {
+    let wish = wish.map(|Query(wish)| wish).unwrap_or_default();
+    let taken = match site.door.take(request, wish.p.as_deref()).await {
+        Ok(taken) => taken,
+        Err(refusal) => return refused(refusal.status(), code_of(refusal), &refusal.message()),
+    };
+    let text = wish.q.unwrap_or_else(|| String::from_utf8_lossy(&taken.body).trim_start_matches("q=").replace('+', " "));
+    if text.trim_start().to_ascii_lowercase().starts_with("create database") {
+        return axum::Json(json!({ "results": [{ "statement_id": 0 }] })).into_response();
+    }
     refused(StatusCode::NOT_IMPLEMENTED, "not implemented", "tapeloop records; it does not answer queries here")
 }
 

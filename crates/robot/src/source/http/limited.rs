@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
-/// How long a connection may say nothing: its seat may be wanted.
+/// How long a connection may say nothing, and take nothing: its seat may be wanted.
 const IDLE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Accepts as long as there are seats; others wait in the kernel's queue.
@@ -65,9 +65,9 @@ impl Listener for Limited {
     }
 }
 
-impl AsyncRead for Seated {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+impl Seated {
+    /// Ends what waits when nothing has come or gone for too long.
+    fn or_idle<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_pending() {
             return self.idle.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
         }
@@ -77,9 +77,17 @@ impl AsyncRead for Seated {
     }
 }
 
+impl AsyncRead for Seated {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.or_idle(context, result)
+    }
+}
+
 impl AsyncWrite for Seated {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.or_idle(context, result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

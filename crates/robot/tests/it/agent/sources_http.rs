@@ -80,6 +80,8 @@ fn influx_takes_every_precision_and_says_what_is_wrong() {
     assert_eq!(write("/api/v4/write", "cpu load=1").0, 404);
     assert_eq!(fed.ask("POST /api/v2/write HTTP/1.1\r\nContent-Encoding: gzip", b"cpu load=1").0, 400);
     assert_eq!(fed.ask("GET /ping HTTP/1.1", b"").0, 204);
+    assert_eq!(fed.ask("POST /query HTTP/1.1", b"q=CREATE+DATABASE+%22telegraf%22").0, 200);
+    assert_eq!(fed.ask("GET /query?q=SELECT%201 HTTP/1.1", b"").0, 501);
     let (status, health) = fed.ask("GET /health HTTP/1.1", b"");
     assert_eq!((status, serde_json::from_str::<Value>(&health).unwrap()["status"].as_str().unwrap()), (200, "pass"));
     // Bytes that are no text cost their own line.
