@@ -37,7 +37,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         str(folder / "agent.sock"),
     ]
     agent = subprocess.Popen(
-        [*command, "--http", "off", "--device", "rover-7"],
+        [*command, "--http", "off", "--foxglove", "off", "--device", "rover-7"],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 //! Commands that ask a running agent.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 use robot::{ChannelSpec, Times};
@@ -177,15 +177,19 @@ fn what_is_recorded_is_printed_as_it_comes() {
     map.log(br#"{"name":"hall"}"#.as_slice(), Times::default()).unwrap();
     recorder.flush().unwrap();
     let tail = ["tail", "/map", "/imu", "--json", "--fields", "x,name", "-n", "3"];
-    let child = place.command(&tail).stdout(Stdio::piped()).spawn().unwrap();
-    place.until(&["status"], |status| status["clients"].as_array().unwrap().iter().any(|client| client["name"] == "tapeloop tail"));
+    let mut child = place.command(&tail).stdout(Stdio::piped()).spawn().unwrap();
+    // It listens when it has shown what is latched.
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut output = String::new();
+    stdout.read_line(&mut output).unwrap();
     let imu = recorder.channel(spec("/imu")).unwrap();
     for x in 0..3 {
         imu.log(format!("{{\"x\":{x},\"y\":9}}").as_bytes(), Times::default()).unwrap();
     }
     recorder.flush().unwrap();
-    let output = child.wait_with_output().unwrap();
-    let lines: Vec<Value> = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    stdout.read_to_string(&mut output).unwrap();
+    assert!(child.wait().unwrap().success());
+    let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let seen: Vec<(&Value, &Value)> = lines.iter().map(|line| (&line["topic"], &line["message"])).collect();
     let expected = [(json!("/map"), json!({ "name": "hall" })), (json!("/imu"), json!({ "x": 0 })), (json!("/imu"), json!({ "x": 1 }))];
     assert_eq!(seen, expected.iter().map(|(topic, message)| (topic, message)).collect::<Vec<_>>());

@@ -21,7 +21,7 @@ impl Running {
             .arg("--data")
             .arg(place.root())
             .arg(format!("--socket={}", place.socket().display()))
-            .args(["--http", "127.0.0.1:0"])
+            .args(["--http", "127.0.0.1:0", "--foxglove", "off"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
