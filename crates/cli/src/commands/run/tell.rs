@@ -281,7 +281,8 @@ fn spec(name: &str) -> ChannelSpec {
 /// Returns the level of a line that says it in one of its first words, as loggers write it in capitals; else 0. As `foxglove.Log` counts.
 fn level_of(line: &str) -> u8 {
     let start = &line[..line.floor_char_boundary(LEVEL_BYTES)];
-    let words = start.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.len() >= 4);
+    // Times and colours in front are no words.
+    let words = start.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic()));
     let level = |word: &str| match word {
         "DEBUG" | "TRACE" => Some(1),
         "INFO" | "NOTICE" => Some(2),
@@ -290,8 +291,8 @@ fn level_of(line: &str) -> u8 {
         "FATAL" | "CRITICAL" | "PANIC" => Some(5),
         _ => None,
     };
-    // Behind a time there are a few numbers; a text about an ERROR is none.
-    words.filter(|word| !word.bytes().all(|byte| byte.is_ascii_digit())).take(2).find_map(level).unwrap_or(0)
+    // A text about an ERROR is none.
+    words.take(2).find_map(level).unwrap_or(0)
 }
 
 #[cfg(test)]

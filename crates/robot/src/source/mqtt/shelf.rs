@@ -84,12 +84,11 @@ impl Shelf {
 
 impl Form {
     fn of(payload: &[u8]) -> Self {
-        let is_json = || serde_json::from_slice::<IgnoredAny>(payload).is_ok();
-        match payload.trim_ascii_start().first() {
-            Some(b'{') if is_json() => Self::Object,
-            Some(_) if is_json() => Self::Json,
-            _ if std::str::from_utf8(payload).is_ok() => Self::Text,
-            _ => Self::Bytes,
+        let Ok(text) = std::str::from_utf8(payload) else { return Self::Bytes };
+        match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) if text.trim_ascii_start().starts_with('{') => Self::Object,
+            Ok(_) => Self::Json,
+            Err(_) => Self::Text,
         }
     }
 
