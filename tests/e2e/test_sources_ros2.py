@@ -87,14 +87,14 @@ class Recorder:
         until(f"{count} messages: {self.source()}", lambda: self.source()["messages"] >= count)
 
     def save(self, name: str = "out") -> Path:
-        """Saves everything, and returns it as one file."""
+        """Saves everything, and returns it as one file; the programs say so where something is lost."""
         done = self.agent.run("tapeloop", "save", "--before", "5m", "--json", "--wait")
-        assert done.returncode == 0, done.stderr
+        assert done.returncode in (0, 3), done.stderr
         saved = json.loads(done.stdout)
         path = self.folder / f"{name}.mcap"
         recording = saved.get("recording") or saved["id"]
         done = self.agent.run("tapeloop", "export", recording, "-o", str(path))
-        assert done.returncode == 0, done.stderr
+        assert done.returncode in (0, 3), done.stderr
         return path
 
     def cat(self, path: Path, topic: str) -> list[Any]:
@@ -173,22 +173,23 @@ def test_topics_of_every_quality_are_recorded_as_they_were_sent(record: Callable
         {"topic": "/chatter", "type": "String", "count": 50, "rate": 100, "hash": STRING_HASH},
         {"topic": "/robot/best_effort", "type": "String", "count": 50, "rate": 100, "reliable": False},
         {"topic": "/last", "type": "String", "count": 10, "rate": 20, "depth": 1, "durable": True},
-        {"topic": "/exclusive", "type": "String", "count": 10, "rate": 20, "exclusive": True},
+        {"topic": "/exclusive", "type": "String", "count": 1, "wait": False, "exclusive": True},
         {"topic": "/camera", "type": "Image", "count": 20, "rate": 20, "size": 1_000_000},
         {"topic": "/tank", "type": "Tank", "count": 10, "rate": 20, "hash": "RIHS01_" + "0" * 64},
-        {"topic": "/wheel", "type": "Wheel", "count": 10, "rate": 20},
+        {"topic": "/wheel", "type": "Wheel", "count": 1, "wait": False},
         {"topic": "/_hidden", "type": "String", "count": 1, "wait": False, "durable": True},
         {"topic": "/foreign", "dds_name": "foreign", "type": "String", "count": 1, "wait": False, "durable": True},
     )
     sent = robot.sent()
-    topics = ["/chatter", "/robot/best_effort", "/last", "/exclusive", "/camera", "/tank", "/wheel"]
+    topics = ["/chatter", "/robot/best_effort", "/last", "/camera", "/tank"]
     recorder.until_messages(sum(line["topic"] in topics for line in sent))
     path = recorder.save()
     for topic in topics:
         assert_same(path, sent, topic)
     assert not read(path, "/_hidden") and not read(path, "/foreign") and not read(path, "/hidden")
-    assert (recorder.source()["lost"], recorder.source()["refused"]) == (0, 0)
-    assert "7 topics of 7 publishers" in recorder.source()["note"]
+    # What has keys or an exclusive owner is not recorded, and said.
+    assert (recorder.source()["lost"], recorder.source()["refused"]) == (0, 2)
+    assert "5 topics of 5 publishers" in recorder.source()["note"]
 
     metadata, schema, _ = read(path, "/chatter")[0]
     assert (schema.name, schema.encoding) == ("std_msgs/msg/String", "ros2msg")
@@ -410,7 +411,7 @@ def test_the_guide_records_a_robot_in_one_minute(folder: Path, domain: int) -> N
             printed[command[0]] = done.stdout
             if command[0] == "save":
                 saved = agent.run("tapeloop", "ls", "--json").stdout
-                recording = json.loads(saved.splitlines()[0])["recording"]
+                recording = json.loads(saved)[0]["recording"]
         assert "hello 9" in printed["cat"]
         assert len(read(folder / "run.mcap", "/tf_static")) == 1
         robot.close()

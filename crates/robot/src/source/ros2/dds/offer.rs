@@ -6,7 +6,7 @@
 
 use recording::qos::{Length, Profile};
 use rustdds::discovery::{DiscoveredWriterData, PublicationBuiltinTopicData};
-use rustdds::policy::{Durability, Liveliness, Reliability};
+use rustdds::policy::{Durability, Liveliness, Ownership, Reliability};
 use rustdds::{Duration, Timestamp};
 
 use crate::source::ros2::names::{self, Role};
@@ -14,6 +14,9 @@ use crate::source::ros2::publisher::Offer;
 
 /// What the identifiers of Eclipse Cyclone DDS begin with: its number among the vendors.
 const CYCLONE: [u8; 2] = [0x01, 0x10];
+
+/// What the identifier of a writer ends with whose samples have keys.
+const WITH_KEY: u8 = 0x02;
 
 /// Returns what a writer offers, if it is one of ROS.
 pub(super) fn offer(writer: &DiscoveredWriterData) -> Option<Offer> {
@@ -31,6 +34,17 @@ pub(super) fn offer(writer: &DiscoveredWriterData) -> Option<Offer> {
     })
 }
 
+/// Returns why a writer cannot be heard, if it cannot: ROS 2 has neither by default.
+pub(super) fn unheard(writer: &DiscoveredWriterData) -> Option<&'static str> {
+    let announced = &writer.publication_topic_data;
+    let [.., kind] = announced.key.to_bytes();
+    match announced.ownership {
+        _ if kind == WITH_KEY => Some("samples with keys are not recorded"),
+        Some(Ownership::Exclusive { .. }) => Some("topics with exclusive owners are not recorded"),
+        _ => None,
+    }
+}
+
 /// Returns ns since 1970; `None` for what stands for no time.
 pub(super) fn ns_of(time: Timestamp) -> Option<i64> {
     if time == Timestamp::INVALID || time == Timestamp::INFINITE || time == Timestamp::ZERO {
@@ -38,8 +52,8 @@ pub(super) fn ns_of(time: Timestamp) -> Option<i64> {
     }
     let ticks = time.to_ticks();
     let (seconds, fraction) = ((ticks >> 32) as i64, ticks & 0xffff_ffff);
-    // The fraction was cut when it was made of nanoseconds, so that the next one is meant.
-    let ns = (fraction * 1_000_000_000).div_ceil(1 << 32) as i64;
+    // Some make the fraction of nanoseconds by cutting it, others by rounding it up; the nearest is meant in both cases.
+    let ns = ((fraction * 1_000_000_000 + (1 << 31)) >> 32) as i64;
     Some(seconds * 1_000_000_000 + ns)
 }
 
@@ -83,8 +97,9 @@ mod tests {
     fn a_time_of_dds_is_the_nanosecond_it_was_made_of() {
         for ns in [1_i64, 999_999_999, 1_700_000_000_123_456_789, 1_795_350_000_000_000_001, 1_700_000_000_999_999_999] {
             let (seconds, fraction) = ((ns / 1_000_000_000) as u64, (ns % 1_000_000_000) as u64);
-            let time = Timestamp::from_ticks((seconds << 32) + (fraction << 32) / 1_000_000_000);
-            assert_eq!(ns_of(time), Some(ns));
+            for fraction in [(fraction << 32) / 1_000_000_000, (fraction << 32).div_ceil(1_000_000_000)] {
+                assert_eq!(ns_of(Timestamp::from_ticks((seconds << 32) + fraction)), Some(ns));
+            }
         }
         for none in [Timestamp::INVALID, Timestamp::INFINITE, Timestamp::ZERO] {
             assert_eq!(ns_of(none), None);
