@@ -216,9 +216,9 @@ impl<'a> Session<'a> {
                 continue;
             }
             let Some(offer) = offer(announced).filter(|offer| self.wanted.takes(&offer.name)) else { continue };
-            if let Some(why) = offer::unheard(announced) {
+            if offer::has_keys(announced) {
                 if self.unheard.len() < WRITER_LIMIT && self.unheard.insert(*guid) {
-                    self.intake.refuse(&format!("'{}': {why}", offer.name.topic));
+                    self.intake.refuse(&format!("samples with keys are not recorded: '{}'", offer.name.topic));
                 }
                 continue;
             }

@@ -6,7 +6,7 @@
 
 use recording::qos::{Length, Profile};
 use rustdds::discovery::{DiscoveredWriterData, PublicationBuiltinTopicData};
-use rustdds::policy::{Durability, Liveliness, Ownership, Reliability};
+use rustdds::policy::{Durability, Liveliness, Reliability};
 use rustdds::{Duration, Timestamp};
 
 use crate::source::ros2::names::{self, Role};
@@ -34,15 +34,10 @@ pub(super) fn offer(writer: &DiscoveredWriterData) -> Option<Offer> {
     })
 }
 
-/// Returns why a writer cannot be heard, if it cannot: ROS 2 has neither by default.
-pub(super) fn unheard(writer: &DiscoveredWriterData) -> Option<&'static str> {
-    let announced = &writer.publication_topic_data;
-    let [.., kind] = announced.key.to_bytes();
-    match announced.ownership {
-        _ if kind == WITH_KEY => Some("samples with keys are not recorded"),
-        Some(Ownership::Exclusive { .. }) => Some("topics with exclusive owners are not recorded"),
-        _ => None,
-    }
+/// Returns whether a writer's samples have keys: readers without keys do not hear them.
+pub(super) fn has_keys(writer: &DiscoveredWriterData) -> bool {
+    let [.., kind] = writer.publication_topic_data.key.to_bytes();
+    kind == WITH_KEY
 }
 
 /// Returns ns since 1970; `None` for what stands for no time.
