@@ -152,8 +152,6 @@ def qos(spec: dict[str, Any]) -> Qos:
     ]
     if spec.get("hash"):
         policies.append(Policy.Userdata(f"typehash={spec['hash']};".encode()))
-    if spec.get("exclusive"):
-        policies.append(Policy.Ownership.Exclusive)
     return Qos(*policies)
 
 

@@ -110,6 +110,8 @@ struct Session<'a> {
     readers: HashMap<Token, Reader>,
     by_plan: HashMap<Plan, Token>,
     writers: HashMap<GUID, Writer>,
+    /// Writers of which it was said that they cannot be heard.
+    unheard: HashSet<GUID>,
     registry: Registry,
     next_token: usize,
     looked_ns: i64,
@@ -149,6 +151,7 @@ impl<'a> Session<'a> {
             readers: HashMap::new(),
             by_plan: HashMap::new(),
             writers: HashMap::new(),
+            unheard: HashSet::new(),
             registry: Registry::default(),
             next_token: STATUS.0 + 1,
             looked_ns: intake.monotonic_ns(),
@@ -213,6 +216,12 @@ impl<'a> Session<'a> {
                 continue;
             }
             let Some(offer) = offer(announced).filter(|offer| self.wanted.takes(&offer.name)) else { continue };
+            if offer::has_keys(announced) {
+                if self.unheard.len() < WRITER_LIMIT && self.unheard.insert(*guid) {
+                    self.intake.refuse(&format!("samples with keys are not recorded: '{}'", offer.name.topic));
+                }
+                continue;
+            }
             let plan = Plan::of(announced);
             let reader = match self.by_plan.get(&plan) {
                 Some(token) => *token,

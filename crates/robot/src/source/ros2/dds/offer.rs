@@ -15,6 +15,9 @@ use crate::source::ros2::publisher::Offer;
 /// What the identifiers of Eclipse Cyclone DDS begin with: its number among the vendors.
 const CYCLONE: [u8; 2] = [0x01, 0x10];
 
+/// What the identifier of a writer ends with whose samples have keys.
+const WITH_KEY: u8 = 0x02;
+
 /// Returns what a writer offers, if it is one of ROS.
 pub(super) fn offer(writer: &DiscoveredWriterData) -> Option<Offer> {
     let announced = &writer.publication_topic_data;
@@ -31,6 +34,12 @@ pub(super) fn offer(writer: &DiscoveredWriterData) -> Option<Offer> {
     })
 }
 
+/// Returns whether a writer's samples have keys: readers without keys do not hear them.
+pub(super) fn has_keys(writer: &DiscoveredWriterData) -> bool {
+    let [.., kind] = writer.publication_topic_data.key.to_bytes();
+    kind == WITH_KEY
+}
+
 /// Returns ns since 1970; `None` for what stands for no time.
 pub(super) fn ns_of(time: Timestamp) -> Option<i64> {
     if time == Timestamp::INVALID || time == Timestamp::INFINITE || time == Timestamp::ZERO {
@@ -38,8 +47,8 @@ pub(super) fn ns_of(time: Timestamp) -> Option<i64> {
     }
     let ticks = time.to_ticks();
     let (seconds, fraction) = ((ticks >> 32) as i64, ticks & 0xffff_ffff);
-    // The fraction was cut when it was made of nanoseconds, so that the next one is meant.
-    let ns = (fraction * 1_000_000_000).div_ceil(1 << 32) as i64;
+    // Some make the fraction of nanoseconds by cutting it, others by rounding it up; the nearest is meant in both cases.
+    let ns = ((fraction * 1_000_000_000 + (1 << 31)) >> 32) as i64;
     Some(seconds * 1_000_000_000 + ns)
 }
 
@@ -83,8 +92,9 @@ mod tests {
     fn a_time_of_dds_is_the_nanosecond_it_was_made_of() {
         for ns in [1_i64, 999_999_999, 1_700_000_000_123_456_789, 1_795_350_000_000_000_001, 1_700_000_000_999_999_999] {
             let (seconds, fraction) = ((ns / 1_000_000_000) as u64, (ns % 1_000_000_000) as u64);
-            let time = Timestamp::from_ticks((seconds << 32) + (fraction << 32) / 1_000_000_000);
-            assert_eq!(ns_of(time), Some(ns));
+            for fraction in [(fraction << 32) / 1_000_000_000, (fraction << 32).div_ceil(1_000_000_000)] {
+                assert_eq!(ns_of(Timestamp::from_ticks((seconds << 32) + fraction)), Some(ns));
+            }
         }
         for none in [Timestamp::INVALID, Timestamp::INFINITE, Timestamp::ZERO] {
             assert_eq!(ns_of(none), None);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use recording::{Error, Result};
 use rustdds::discovery::DiscoveredWriterData;
 use rustdds::no_key::{Decode, DefaultDecoder, DeserializerAdapter, SimpleDataReader};
-use rustdds::policy::{DataRepresentation, Durability, History, Ownership, Reliability, ResourceLimits};
+use rustdds::policy::{DataRepresentation, Durability, History, Reliability, ResourceLimits};
 use rustdds::{DomainParticipant, Duration, QosPolicies, QosPolicyBuilder, RepresentationIdentifier, Subscriber, TopicKind};
 
 /// How many samples the middleware keeps for us at first. It keeps them after they were taken, too.
@@ -31,7 +31,6 @@ pub(super) struct Plan {
     type_name: String,
     is_reliable: bool,
     is_durable: bool,
-    is_exclusive: bool,
 }
 
 /// A reader.
@@ -51,7 +50,6 @@ impl Plan {
             type_name: announced.type_name.clone(),
             is_reliable: !matches!(announced.reliability, Some(Reliability::BestEffort)),
             is_durable: announced.durability.is_some_and(|durability| durability >= Durability::TransientLocal),
-            is_exclusive: matches!(announced.ownership, Some(Ownership::Exclusive { .. })),
         }
     }
 
@@ -61,12 +59,10 @@ impl Plan {
             false => Reliability::BestEffort,
         };
         let durability = if self.is_durable { Durability::TransientLocal } else { Durability::Volatile };
-        let ownership = if self.is_exclusive { Ownership::Exclusive { strength: 0 } } else { Ownership::Shared };
         let limits = ResourceLimits { max_samples: room, max_instances: room, max_samples_per_instance: room };
         QosPolicyBuilder::new()
             .reliability(reliability)
             .durability(durability)
-            .ownership(ownership)
             .history(History::KeepLast { depth: room })
             .resource_limits(limits)
             .build()
