@@ -4,7 +4,7 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench fuzz wheel release python rust-check rust-test python-check python-test
+.PHONY: help demo test check bench fuzz wheel release capi python rust-check rust-test python-check python-test
 
 # Where cargo builds: where CARGO_TARGET_DIR says, else in a folder beside the clone that clones share, else in the clone.
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),$(wildcard ../target/),target))
@@ -49,6 +49,11 @@ release: wheel ## Leaves target/release/tapeloop, tapeloop-agent, and .venv/bin/
 	    install "$(CARGO_TARGET_DIR)/release/tapeloop" "$(CARGO_TARGET_DIR)/release/tapeloop-agent" target/release/; \
 	fi
 	$(PIP) install --no-deps --force-reinstall dist/tapeloop-*.whl
+
+capi: ## Lays out the library for C and C++ in dist/capi: lib/, include/, and files for CMake and pkg-config.
+	cargo build --release --package tapeloop-capi
+	rm -rf dist/capi
+	capi/install "$(CARGO_TARGET_DIR)/release" dist/capi
 
 rust-check:
 	cargo fmt --all --check
