@@ -75,9 +75,9 @@ python-check: python
 	$(VENV)/bin/pyright --pythonpath $(PYTHON)
 	$(PYTHON) -m mypy.stubtest tapeloop
 
-# End-to-end tests run the programs that `cargo build` left behind.
+# End-to-end tests run the programs, and link the library for C, that `cargo build` left behind.
 python-test: python
-	cargo build --workspace --bins
+	cargo build --workspace --bins --lib
 	TAPELOOP_BIN_DIR="$(CARGO_TARGET_DIR)/debug" $(PYTHON) -m pytest $(PYTEST_FLAGS) python/tapeloop $(wildcard tests/e2e)
 
 # The wheel of the development profile in .venv; the release one costs minutes more and tests nothing else.
