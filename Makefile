@@ -4,7 +4,7 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench fuzz wheel release python rust-check rust-test python-check python-test
+.PHONY: help demo test check bench fuzz wheel release capi python rust-check rust-test python-check python-test
 
 # Where cargo builds: where CARGO_TARGET_DIR says, else in a folder beside the clone that clones share, else in the clone.
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),$(wildcard ../target/),target))
@@ -50,6 +50,11 @@ release: wheel ## Leaves target/release/tapeloop, tapeloop-agent, and .venv/bin/
 	fi
 	$(PIP) install --no-deps --force-reinstall dist/tapeloop-*.whl
 
+capi: ## Lays out the library for C and C++ in dist/capi: lib/, include/, and files for CMake and pkg-config.
+	cargo build --release --package tapeloop-capi
+	rm -rf dist/capi
+	capi/install "$(CARGO_TARGET_DIR)/release" dist/capi
+
 rust-check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
@@ -70,9 +75,9 @@ python-check: python
 	$(VENV)/bin/pyright --pythonpath $(PYTHON)
 	$(PYTHON) -m mypy.stubtest tapeloop
 
-# End-to-end tests run the programs that `cargo build` left behind.
+# End-to-end tests run the programs, and link the library for C, that `cargo build` left behind.
 python-test: python
-	cargo build --workspace --bins
+	cargo build --workspace --bins --lib
 	TAPELOOP_BIN_DIR="$(CARGO_TARGET_DIR)/debug" $(PYTHON) -m pytest $(PYTEST_FLAGS) python/tapeloop $(wildcard tests/e2e)
 
 # The wheel of the development profile in .venv; the release one costs minutes more and tests nothing else.

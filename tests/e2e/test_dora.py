@@ -75,12 +75,14 @@ def arrays(recording: tl.Recording, topic: str) -> list[Any]:
 
 def assert_recorded(recording: tl.Recording) -> None:
     numbers = arrays(recording, "/source/numbers")
-    assert len(numbers) >= COUNT
-    first = numbers[0][0]
-    assert numbers == [[i, 2**40 + i] for i in range(first, first + len(numbers))]
+    indices = [i for i, _ in numbers]
+    # Dora itself may have dropped some on their way, but nothing changes their order.
+    assert len(numbers) >= COUNT and indices == sorted(set(indices))
+    assert numbers == [[i, 2**40 + i] for i in indices]
     structs = arrays(recording, "/source/struct")
-    start = int(structs[0][0]["x"] * 2)
-    assert structs == [[{"x": i * 0.5, "label": f"l{i}"}] for i in range(start, start + len(structs))]
+    places = [int(row["x"] * 2) for (row,) in structs]
+    assert len(places) >= COUNT and places == sorted(set(places))
+    assert structs == [[{"x": i * 0.5, "label": f"l{i}"}] for i in places]
     told = [message.value for message in recording.messages("/source/numbers/parameters")]
     assert told == [{"frame": i, "gain": 0.5, "list": [1, 2], "name": "n", "ok": True} for i, _ in numbers]
     for message in recording.messages("/source/*"):

@@ -75,7 +75,7 @@ pub trait Container: Send + Sync + fmt::Debug {
 /// What a file holds and where.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    /// What kind of file it is: `mcap`, `bag`, `db3`, `ulog`, `lerobot`.
+    /// What kind of file it is: `mcap`, `bag`, `db3`, `ulog`, `drec`, `lerobot`.
     pub format: &'static str,
     /// Topics by channel: a number of this file.
     pub topics: BTreeMap<u16, Arc<Topic>>,

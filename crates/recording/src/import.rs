@@ -6,6 +6,7 @@
 
 pub mod bag;
 pub mod db3;
+pub mod drec;
 pub mod lerobot;
 pub mod rosbag2;
 pub mod sqlite;

@@ -80,6 +80,16 @@ pub(crate) fn ulog_files(data: Option<&Path>) -> Vec<Vec<u8>> {
     [ulog::file()].into_iter().chain(real(data, &["ulg"])).collect()
 }
 
+pub(crate) fn drec_files(data: Option<&Path>) -> Vec<Vec<u8>> {
+    // A header, a message with a parameter, and an end.
+    let event = [&[0, 0, 1, b'n', 1, b'o', 2, 0][..], &[5; 16], &[1, 1, b'k', 1, 4, 1, 2, b'h', b'i', 0], &[5; 16]].concat();
+    let names = [&[1, 0, b'n', 1, 0, b'o'][..], &7_u64.to_le_bytes(), &(event.len() as u32).to_le_bytes(), &event].concat();
+    let start = [&b"DORAREC\0"[..], &2_u16.to_le_bytes(), &5_u64.to_le_bytes(), &[7; 16], &2_u32.to_le_bytes(), b"{}"].concat();
+    let end = [&b"DORAEND\0"[..], &1_u64.to_le_bytes(), &9_u64.to_le_bytes()].concat();
+    let made = [&start[..], &(names.len() as u32).to_le_bytes(), &names, &end].concat();
+    [made].into_iter().chain(real(data, &["drec"])).collect()
+}
+
 pub(crate) fn db3_files(data: Option<&Path>) -> Vec<Vec<u8>> {
     let made = [sqlite::database(512, false), sqlite::database(4096, false), sqlite::database(1024, true)];
     made.into_iter().chain(real(data, &["db3"])).collect()
@@ -99,7 +109,7 @@ pub(crate) fn packed(data: Option<&Path>) -> Vec<Vec<u8>> {
 
 /// Returns files of every format.
 pub(crate) fn recordings(data: Option<&Path>) -> Vec<Vec<u8>> {
-    [mcap(None), bag_files(None), ulog_files(None), db3_files(None), real(data, &["mcap", "bag", "ulg", "db3"])].concat()
+    [mcap(None), bag_files(None), ulog_files(None), drec_files(None), db3_files(None), real(data, &["mcap", "bag", "ulg", "db3"])].concat()
 }
 
 pub(crate) fn rosbag2_folders(data: Option<&Path>) -> Vec<Vec<u8>> {

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use recording::decode::Decoder;
-use recording::import::{bag, db3, ulog};
+use recording::import::{bag, db3, drec, ulog};
 use recording::message::{Schema, Topic};
 use recording::schema::library::Library;
 use recording::{Manifest, mcap, schema};
@@ -40,6 +40,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("mcap-summary", |input| drop(mcap::summary::read(&Bytes::copy_from_slice(input))), seeds::mcap),
     target("mcap-stream", files::streamed, seeds::mcap_pieces),
     target("bag", |input| contained(input, bag::open), seeds::bag_files),
+    target("drec-file", |input| contained(input, drec::open), seeds::drec_files),
     target("ulog-file", |input| contained(input, ulog::open), seeds::ulog_files),
     target("db3", |input| contained(input, |source| db3::open(source, None)), seeds::db3_files),
     target("db3-log", files::logged, seeds::db3_with_log),

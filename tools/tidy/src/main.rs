@@ -25,7 +25,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("crates/simtest", &["*"]),
     ("python/tapeloop", &["crates/recording", "crates/rules", "crates/remote", "crates/robot"]),
     ("python/tapeloop-lake", &["*"]),
-    ("capi", &["crates/robot"]),
+    ("capi", &["crates/recording", "crates/robot"]),
     ("examples", &["*"]),
     ("bench", &["*"]),
     ("tools/fuzz", &["crates/recording", "crates/robot"]),

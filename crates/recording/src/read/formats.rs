@@ -31,9 +31,10 @@ struct Format {
 }
 
 /// What is none of these is an MCAP file, perhaps one without its first page; or its opening says what it is.
-const FORMATS: [Format; 3] = [
+const FORMATS: [Format; 4] = [
     Format { magic: b"#ROSBAG V2.0", endings: &[".bag", ".bag.active"], open: |source, _| import::bag::open(source) },
     Format { magic: b"ULog\x01\x12\x35", endings: &[".ulg", ".ulog"], open: |source, _| import::ulog::open(source) },
+    Format { magic: import::drec::MAGIC, endings: &[".drec"], open: |source, _| import::drec::open(source) },
     Format { magic: b"SQLite format 3\0", endings: &[".db3"], open: open_db3 },
 ];
 

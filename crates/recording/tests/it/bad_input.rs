@@ -57,7 +57,7 @@ fn what_is_no_recording_is_refused_by_name() {
     check(b"", "an empty file");
     check(
         b"hello, this is just some text that nobody recorded",
-        "none of the formats that are read (MCAP, ROS 1 bag, SQLite file of rosbag2, PX4 ULog): it begins with \"hello, this is j",
+        "none of the formats that are read (MCAP, ROS 1 bag, SQLite file of rosbag2, PX4 ULog, dora): it begins with \"hello, this is j",
     );
     check(b"version https://git-lfs.github.com/spec/v1\noid sha256:73b8\nsize 12345\n", "git lfs pull");
     check(b"#ROSBAG V1.2\n", "ROS 1 bag of another version");

@@ -56,7 +56,7 @@ pub fn refuse_other_formats(source: &dyn ReadAt) -> Result<()> {
     }
     let shown: String = start.iter().take(16).map(|byte| byte.escape_ascii().to_string()).collect();
     Err(Error::invalid(format!(
-        "none of the formats that are read (MCAP, ROS 1 bag, SQLite file of rosbag2, PX4 ULog): it begins with \"{shown}\" and has no \
+        "none of the formats that are read (MCAP, ROS 1 bag, SQLite file of rosbag2, PX4 ULog, dora): it begins with \"{shown}\" and has no \
          MCAP record in its first {}",
         crate::size::format(length.min(SEARCH_LENGTH))
     )))
