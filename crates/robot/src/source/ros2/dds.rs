@@ -357,6 +357,5 @@ mod tests {
         assert!(refused("domain = -1").contains("u16"));
         assert!(refused("domian = 3").contains("unknown field `domian`"));
         assert!(refused("interfaces = ['eth0']").contains("IP address"));
-        assert_ne!(refused("topics = ['/a/***b[']"), "");
     }
 }

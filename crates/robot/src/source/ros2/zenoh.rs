@@ -274,7 +274,7 @@ impl<'a> Listener<'a> {
         }
         let attachment = sample.attachment().and_then(|attachment| Attachment::read(&attachment.to_bytes()));
         let gid = attachment.map_or_else(|| nobody(key), |attachment| attachment.gid);
-        if !self.publishers.get(&gid).is_some_and(|known| known.key == key) && !self.meet(key, gid) {
+        if self.publishers.get(&gid).is_none_or(|known| known.key != key) && !self.meet(key, gid) {
             return;
         }
         let Some(Known { publisher, .. }) = self.publishers.get_mut(&gid) else { return };
