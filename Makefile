@@ -75,9 +75,10 @@ python-check: python
 	$(VENV)/bin/pyright --pythonpath $(PYTHON)
 	$(PYTHON) -m mypy.stubtest tapeloop
 
-# End-to-end tests run the programs, and link the library for C, that `cargo build` left behind.
+# End-to-end tests run the programs, and link the library for C, that `cargo build` left behind: with --tests, dependencies have the
+# features that they have in rust-test, and are not built twice.
 python-test: python
-	cargo build --workspace --bins --lib
+	cargo build --workspace --bins --lib --tests
 	TAPELOOP_BIN_DIR="$(CARGO_TARGET_DIR)/debug" $(PYTHON) -m pytest $(PYTEST_FLAGS) python/tapeloop $(wildcard tests/e2e)
 
 # The wheel of the development profile in .venv; the release one costs minutes more and tests nothing else.
