@@ -156,6 +156,7 @@ def qos(spec: dict[str, Any]) -> Qos:
 
 
 lock = threading.Lock()
+making = threading.Lock()
 
 
 def say(**values: Any) -> None:
@@ -170,7 +171,9 @@ def publish(
     topic, kind = spec["topic"], spec["type"]
     # DDS has no slash at the start.
     name = spec.get("dds_name", f"rt{topic}")
-    writer: DataWriter = DataWriter(publisher, Topic(participant, name, CLASSES[kind]), qos(spec))
+    # Cyclone refuses a type that another thread registers at the same time.
+    with making:
+        writer: DataWriter = DataWriter(publisher, Topic(participant, name, CLASSES[kind]), qos(spec))
     writers.append(writer)
     end = time.monotonic() + PATIENCE_SECONDS
     while spec.get("wait", True) and not writer.get_matched_subscriptions() and time.monotonic() < end:

@@ -286,7 +286,7 @@ def test_messages_of_a_broker_are_recorded_and_its_absence_is_a_gap(place: Place
     broker.stop()
     until("it is missed", lambda: place.source()["failures"] >= 1)
     broker.start()
-    until("it is back", lambda: place.source()["note"].startswith("connected"))
+    until("it is back", lambda: (place.source()["note"] or "").startswith("connected"))
     publish(broker.port, [("arm/state", b'{"angle": 2.5}', False)])
     until("messages come again", lambda: place.source()["messages"] >= 5)
     place.stop()

@@ -135,14 +135,18 @@ impl Source for Mqtt {
 impl Mqtt {
     async fn listen(&self, intake: &Arc<Intake>, shelf: &mut Shelf, connected: &mut bool) -> Result<()> {
         let (client, mut events) = AsyncClient::new(self.options(intake), REQUEST_LIMIT);
+        let mut session_goes_on = false;
         loop {
             match events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(answer))) => {
                     *connected = true;
-                    self.connected(intake, answer.session_present);
+                    session_goes_on = answer.session_present;
                     self.subscribe(&client).await?;
                 }
-                Ok(Event::Incoming(Packet::SubAck(answer))) => self.check(intake, &answer.return_codes)?,
+                Ok(Event::Incoming(Packet::SubAck(answer))) => {
+                    self.check(intake, &answer.return_codes)?;
+                    self.connected(intake, session_goes_on);
+                }
                 Ok(Event::Incoming(Packet::Publish(message))) => take(intake, shelf, &message)?,
                 Ok(_) => {}
                 Err(error) => {

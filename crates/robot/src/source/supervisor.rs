@@ -227,6 +227,8 @@ impl Run {
 
     fn tell_failure(&self, tape: &Tape, error: &str, rest: Duration) {
         let name = &self.config.name;
+        // It does not listen there any more, nor is it connected.
+        *self.intake.note.lock() = None;
         let failures = {
             let mut life = self.life.lock();
             life.state = SourceState::Waiting;
