@@ -49,7 +49,7 @@ const UNBUFFERED: &str = "PYTHONUNBUFFERED";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Run {
-    /// Its topic is /logs/<NAME>; without it, the name of the program's file
+    /// Its topic is /logs/NAME; without it, the name of the program's file
     #[arg(long, value_name = "NAME", env = "TAPELOOP_NAME", value_parser = name)]
     name: Option<String>,
     /// Do not run the program if nothing can record it
