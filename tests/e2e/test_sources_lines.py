@@ -287,11 +287,17 @@ def test_messages_of_a_broker_are_recorded_and_its_absence_is_a_gap(place: Place
     until("it is missed", lambda: place.source()["failures"] >= 1)
     broker.start()
     until("it is back", lambda: (place.source()["note"] or "").startswith("connected"))
-    publish(broker.port, [("arm/state", b'{"angle": 2.5}', False)])
-    until("messages come again", lambda: place.source()["messages"] >= 5)
+
+    def come_again() -> bool:
+        # A broker that has just been started closes some of its first connections.
+        publish(broker.port, [("arm/state", b'{"angle": 2.5}', False)])
+        return place.source()["messages"] >= 5
+
+    until("messages come again", come_again)
     place.stop()
     states = [message["message"] for message in place.messages("/mqtt/arm/state")]
-    assert states == [{"angle": 1.5}, {"angle": 2.5}]
+    assert len(states) >= 2
+    assert states == [{"angle": 1.5}] + [{"angle": 2.5}] * (len(states) - 1)
     topics = {topic["topic"]: topic for topic in json.loads(place.run("info", place.tape, "--json").stdout)["topics"]}
     assert {"/mqtt/arm/config", "/mqtt/arm/raw", "/mqtt/arm/state", "/mqtt/arm/temp"} <= topics.keys()
     assert "/mqtt/other" not in topics
