@@ -16,7 +16,6 @@ use recording::read::{Messages, Recording};
 use recording::{Kind, Loss, Message, Result, Span, TopicFilter, size, time};
 use robot::agent::StopFlag;
 use robot::clock::{Clock, SystemClock};
-use robot::tape::channel::PUBLISHER_KEY;
 use robot::{Channel, ChannelSpec, Payload, Tape, Times};
 
 use crate::output::{Progress, complain};
@@ -200,16 +199,8 @@ impl Channels {
         if let Some(channel) = self.known.get(&Arc::as_ptr(topic)) {
             return Ok(channel.clone());
         }
-        let mut metadata = topic.metadata.clone();
-        let publisher = metadata.remove(PUBLISHER_KEY).unwrap_or_default();
-        let channel = tape.channel(ChannelSpec {
-            topic: topic.name.clone(),
-            encoding: topic.encoding.clone(),
-            schema: topic.schema.clone(),
-            metadata,
-            latched: self.latched.iter().any(|latched| Arc::ptr_eq(latched, topic)),
-            publisher,
-        })?;
+        let latched = self.latched.iter().any(|latched| Arc::ptr_eq(latched, topic));
+        let channel = tape.channel(ChannelSpec::of_topic(topic, latched))?;
         self.known.insert(Arc::as_ptr(topic), channel.clone());
         Ok(channel)
     }

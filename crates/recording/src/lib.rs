@@ -12,6 +12,7 @@ pub mod decode;
 pub mod error;
 pub mod frame;
 pub mod import;
+pub mod json;
 pub mod key;
 pub mod latency;
 pub mod loss;

@@ -19,6 +19,9 @@ pub struct Schema {
     pub data: Bytes,
 }
 
+/// The metadata key of a topic that tells several publishers of one name apart.
+pub const PUBLISHER_KEY: &str = "tapeloop.publisher";
+
 /// A stream of messages: MCAP calls it a channel. Two schemas on one name are two topics with that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -62,5 +65,10 @@ impl Topic {
     /// Returns the type name, or an empty string where there is no schema.
     pub fn type_name(&self) -> &str {
         self.schema.as_ref().map_or("", |schema| schema.name.as_str())
+    }
+
+    /// Returns who publishes it, or an empty string where that is not told.
+    pub fn publisher(&self) -> &str {
+        self.metadata.get(PUBLISHER_KEY).map_or("", String::as_str)
     }
 }

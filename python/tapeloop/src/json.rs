@@ -10,7 +10,6 @@
 //! refused with the place where it stands.
 
 mod array;
-mod text;
 
 use std::fmt::Write as _;
 
@@ -19,9 +18,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
+use recording::json::{write_base64, write_text};
 
 use self::array::write_array;
-use self::text::{write_base64, write_text};
 use crate::buffer::Buffer;
 use crate::class::{Class, classify};
 use crate::error::{Failure, Result};
@@ -148,7 +147,7 @@ fn write_classified(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -
         Class::Bytes | Class::Memory => {
             let mut bytes = Vec::new();
             Buffer::get(value)?.view().append_to(&mut bytes);
-            write_base64(&bytes, out);
+            write_base64(out, &bytes);
             Ok(BASE64)
         }
         Class::Array => write_array(value, out, depth),
@@ -163,14 +162,14 @@ fn write_classified(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -
             if value.getattr(intern!(py, "tzinfo"))?.is_none() {
                 // A moment without a zone is the local one, as everywhere in Python.
                 let aware = value.call_method0(intern!(py, "astimezone"))?.call_method0(intern!(py, "isoformat"))?;
-                write_text(&aware.extract::<String>()?, out);
+                write_text(out, &aware.extract::<String>()?);
             } else {
-                write_text(&text, out);
+                write_text(out, &text);
             }
             Ok(MOMENT)
         }
         Class::IsoFormat => {
-            write_text(&value.call_method0(intern!(py, "isoformat"))?.extract::<String>()?, out);
+            write_text(out, &value.call_method0(intern!(py, "isoformat"))?.extract::<String>()?);
             Ok(TEXT)
         }
         Class::TimeDelta => Ok(write_float(value.call_method0(intern!(py, "total_seconds"))?.extract()?, out)),
@@ -275,9 +274,9 @@ impl ObjectWriter {
 /// Writes a key that is not exactly a `str`: an `int` or an enum as text.
 fn write_key(key: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> std::result::Result<(), Box<Refusal>> {
     match classify(key)? {
-        Class::Text => write_text(&key.cast::<PyString>()?.to_string_lossy(), out),
+        Class::Text => write_text(out, &key.cast::<PyString>()?.to_string_lossy()),
         Class::Enum => return write_key(&key.getattr(intern!(key.py(), "value"))?, out),
-        Class::Int | Class::Display => write_text(&key.str()?.to_string_lossy(), out),
+        Class::Int | Class::Display => write_text(out, &key.str()?.to_string_lossy()),
         _ => {
             let class = key.get_type().fully_qualified_name()?;
             return Err(refuse(format!("a key of type {class} ({}); keys are text, integers or enums", key.repr()?)));
@@ -321,9 +320,9 @@ fn write_bool(truth: bool, out: &mut Vec<u8>) -> Fingerprint {
 #[inline]
 fn write_str(text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> Fingerprint {
     match text.to_str() {
-        Ok(text) => write_text(text, out),
+        Ok(text) => write_text(out, text),
         // Half of a surrogate pair: a log line must not fail because of it.
-        Err(_) => write_text(&text.to_string_lossy(), out),
+        Err(_) => write_text(out, &text.to_string_lossy()),
     }
     TEXT
 }

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use super::Scalar;
 use super::sink::Sink;
+use crate::json::{write_base64, write_text};
 use crate::schema::{Enum, Tree, TypeId};
 
 /// The names of a tree's fields as they stand in JSON: `"name":`.
@@ -230,49 +231,6 @@ fn write_not_finite(out: &mut Vec<u8>, value: f64) {
         _ => b"\"-Infinity\"",
     };
     out.extend_from_slice(text);
-}
-
-/// Writes text in quotes, with everything escaped that JSON or a line forbids.
-pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut written = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' && *byte != 0x7f {
-            continue;
-        }
-        out.extend_from_slice(&bytes[written..index]);
-        written = index + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            other => {
-                const DIGITS: &[u8; 16] = b"0123456789abcdef";
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[DIGITS[usize::from(other >> 4)], DIGITS[usize::from(other & 15)]]);
-            }
-        }
-    }
-    out.extend_from_slice(&bytes[written..]);
-    out.push(b'"');
-}
-
-/// Writes bytes in quotes, as base64 with padding.
-pub(crate) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    out.reserve(bytes.len().div_ceil(3) * 4 + 2);
-    out.push(b'"');
-    for group in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        let digit = |shift: u32| DIGITS[(bits >> shift & 63) as usize];
-        let padded = |digit: u8, there: bool| if there { digit } else { b'=' };
-        out.extend_from_slice(&[digit(18), digit(12), padded(digit(6), group.len() > 1), padded(digit(0), group.len() > 2)]);
-    }
-    out.push(b'"');
 }
 
 #[cfg(test)]

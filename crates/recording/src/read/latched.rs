@@ -17,9 +17,6 @@ use crate::schema::library::Library;
 use crate::time::{Span, Timestamp};
 use crate::topic::TopicFilter;
 
-/// The metadata key of a channel that tells publishers of one topic apart.
-const PUBLISHER_KEY: &str = "tapeloop.publisher";
-
 /// How many values are held; later ones take the place of nothing then.
 const VALUE_LIMIT: usize = 100_000;
 
@@ -48,8 +45,7 @@ impl LastValues {
         let known = || (topic.clone(), LatchedParts::new(topic, &Library::standard()));
         let (_, parts) = self.parts.entry(Arc::as_ptr(topic) as usize).or_insert_with(known);
         for part in parts.of(&message.data) {
-            let publisher = message.topic.metadata.get(PUBLISHER_KEY).cloned().unwrap_or_default();
-            let slot = Slot { topic: message.topic.name.clone(), publisher, part };
+            let slot = Slot { topic: message.topic.name.clone(), publisher: message.topic.publisher().to_owned(), part };
             if self.values.len() < VALUE_LIMIT || self.values.contains_key(&slot) {
                 self.values.insert(slot, (self.count, message.clone()));
             }

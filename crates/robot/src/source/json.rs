@@ -12,41 +12,8 @@ pub(super) fn comma(out: &mut String, index: usize) {
 /// Writes text in quotes.
 pub(super) fn text(out: &mut String, value: &str) {
     out.reserve(value.len() + 2);
-    out.push('"');
-    let bytes = value.as_bytes();
-    let mut plain = 0;
-    while let Some(length) = bytes[plain..].iter().position(|byte| ESCAPED[usize::from(*byte)]) {
-        let at = plain + length;
-        out.push_str(&value[plain..at]);
-        plain = at + 1;
-        match bytes[at] {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            byte => {
-                out.push_str("\\u00");
-                hex(out, &[byte]);
-            }
-        }
-    }
-    out.push_str(&value[plain..]);
-    out.push('"');
+    recording::json::write_pieces(value, |piece| out.push_str(piece));
 }
-
-/// Which bytes may not stand in a text as they are.
-const ESCAPED: [bool; 256] = {
-    let mut escaped = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        escaped[byte] = true;
-        byte += 1;
-    }
-    escaped[b'"' as usize] = true;
-    escaped[b'\\' as usize] = true;
-    escaped
-};
 
 /// Writes bytes as hexadecimal digits.
 pub(super) fn hex(out: &mut String, bytes: &[u8]) {

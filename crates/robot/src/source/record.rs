@@ -51,7 +51,6 @@ impl Level {
     }
 
     /// Returns the level of a severity of syslog, from 0 (emergency) to 7 (debug).
-    #[cfg_attr(not(test), allow(dead_code, reason = "the sources of a computer's own logs read it"))]
     pub(super) fn of_syslog(severity: u8) -> Self {
         match severity {
             0..=2 => Self::Fatal,

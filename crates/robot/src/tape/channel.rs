@@ -9,15 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use recording::mcap::segment::Definition;
-use recording::message::{Schema, Topic};
+use recording::message::{PUBLISHER_KEY, Schema, Topic};
 
 use super::buffer::Buffer;
 use super::pulse::Pulse;
 use super::slot::Slot;
 use super::transform::Transform;
-
-/// The channel metadata key that tells two publishers of one latched topic apart.
-pub const PUBLISHER_KEY: &str = "tapeloop.publisher";
 
 /// What a program wants to log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +34,13 @@ pub struct ChannelSpec {
 }
 
 impl ChannelSpec {
+    /// Returns what logs into a topic as it stands in a file.
+    pub fn of_topic(topic: &Topic, latched: bool) -> Self {
+        let mut metadata = topic.metadata.clone();
+        let publisher = metadata.remove(PUBLISHER_KEY).unwrap_or_default();
+        Self { topic: topic.name.clone(), encoding: topic.encoding.clone(), schema: topic.schema.clone(), metadata, latched, publisher }
+    }
+
     /// Returns the topic as it stands in files.
     pub(crate) fn to_topic(&self) -> Topic {
         let mut metadata = self.metadata.clone();

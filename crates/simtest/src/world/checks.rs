@@ -25,8 +25,7 @@ impl World {
         let shift_ns = if corrected { self.model.corrected_ns(sent) - sent.log_time_ns } else { 0 };
         assert_eq!(message.log_time_ns, sent.log_time_ns + shift_ns, "{}", describe(sent));
         assert_eq!(message.publish_time_ns, sent.publish_time_ns + shift_ns, "{}", describe(sent));
-        let publisher = message.topic.metadata.get(robot::tape::channel::PUBLISHER_KEY).map_or("", String::as_str);
-        assert_eq!(publisher, sent.publisher, "{}", describe(sent));
+        assert_eq!(message.topic.publisher(), sent.publisher, "{}", describe(sent));
         (index, sent)
     }
 

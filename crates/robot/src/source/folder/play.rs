@@ -11,7 +11,7 @@ use recording::{Kind, Loss, Message, Result, Span, TopicFilter, read};
 
 use crate::source::Intake;
 use crate::stop::StopFlag;
-use crate::tape::channel::{Channel, ChannelSpec, PUBLISHER_KEY, Times};
+use crate::tape::channel::{Channel, ChannelSpec, Times};
 
 /// How often it is noted how far it came.
 const SAVE_NS: i64 = 5_000_000_000;
@@ -128,16 +128,8 @@ impl Channels {
         if let Some(channel) = self.known.get(&Arc::as_ptr(topic)) {
             return Ok(channel.clone());
         }
-        let mut metadata = topic.metadata.clone();
-        let publisher = metadata.remove(PUBLISHER_KEY).unwrap_or_default();
-        let channel = intake.channel(ChannelSpec {
-            topic: topic.name.clone(),
-            encoding: topic.encoding.clone(),
-            schema: topic.schema.clone(),
-            metadata,
-            latched: self.latched.iter().any(|latched| Arc::ptr_eq(latched, topic)),
-            publisher,
-        })?;
+        let latched = self.latched.iter().any(|latched| Arc::ptr_eq(latched, topic));
+        let channel = intake.channel(ChannelSpec::of_topic(topic, latched))?;
         self.known.insert(Arc::as_ptr(topic), channel.clone());
         Ok(channel)
     }
