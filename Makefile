@@ -1,4 +1,4 @@
-# What people and CI run. Every target does its own set-up: it needs cargo, Python 3.11 or newer, and node (for pyright).
+# What people and CI run. Every target does its own set-up: it needs cargo, Python 3.11 or newer, and node with npm.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
@@ -77,9 +77,14 @@ python-check: python
 
 # End-to-end tests run the programs, and link the library for C, that `cargo build` left behind: with --tests, dependencies have the
 # features that they have in rust-test, and are not built twice.
-python-test: python
+python-test: python tests/e2e/web/node_modules/.package-lock.json
 	cargo build --workspace --bins --lib --tests
 	TAPELOOP_BIN_DIR="$(CARGO_TARGET_DIR)/debug" $(PYTHON) -m pytest $(PYTEST_FLAGS) python/tapeloop $(wildcard tests/e2e)
+
+# What tests run with node: viewers that others wrote.
+tests/e2e/web/node_modules/.package-lock.json: tests/e2e/web/package-lock.json
+	npm ci --prefix tests/e2e/web --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
 
 # The wheel of the development profile in .venv; the release one costs minutes more and tests nothing else.
 python: $(VENV)/.ready

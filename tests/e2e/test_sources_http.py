@@ -383,3 +383,17 @@ def test_programs_are_asked_as_prometheus_asks(start: Callable[[str], Agent]) ->
     assert {(target, 1), ("127.0.0.1:1", 0)} <= up
     status = agent.run("status", "--once").stdout
     assert "prometheus" in status and "asks 2 targets" in status
+
+
+def test_the_computer_says_how_it_is_doing_and_how_good_its_clock_is(start: Callable[[str], Agent]) -> None:
+    agent = start('[[source]]\nkind = "host"\ninterval = "200ms"\n')
+    agent.until(lambda: agent.sources()[0]["messages"] >= 20)
+    topics = agent.saved()
+    assert {"/host/cpu", "/host/memory", "/host/network", "/host/clock"} <= set(topics)
+    _, cpu = topics["/host/cpu"][-1]
+    assert len(cpu["cores_percent"]) == os.cpu_count()
+    _, memory = topics["/host/memory"][-1]
+    assert 0 < memory["used_bytes"] < memory["total_bytes"]
+    # The clock was looked at once: it is asked every ten seconds, at the beginning first.
+    [(_, clock)] = topics["/host/clock"][:1]
+    assert isinstance(clock["synchronized"], bool) and clock["max_error_ns"] >= 0

@@ -148,6 +148,7 @@ fn router(site: Site) -> Router {
         .route("/", get(page::html))
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))
+        .route("/icon.svg", get(page::icon))
         .route("/pictures", get(picture_topics))
         .route("/picture", get(picture))
         .route("/metrics", get(metrics_text))

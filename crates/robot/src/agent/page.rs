@@ -46,6 +46,11 @@ pub(crate) async fn style() -> Response {
     guarded("text/css; charset=utf-8", include_str!("page/page.css"))
 }
 
+/// Returns the sign of its tab.
+pub(crate) async fn icon() -> Response {
+    guarded("image/svg+xml", include_str!("page/icon.svg"))
+}
+
 /// Returns something for a browser, with what that may do with it.
 pub(crate) fn guarded(content_type: &'static str, body: impl IntoResponse) -> Response {
     let headers: [(HeaderName, &'static str); 5] = [

@@ -1,9 +1,12 @@
-//! `kind = "host"`: how the computer is doing: processor, memory, disks, network, temperatures, graphics.
+//! `kind = "host"`: how the computer is doing: processor, memory, disks, network, temperatures, graphics, clock.
 //!
 //! In come the system's own counters, out goes a message per part and interval on `/host/cpu`, `/host/memory`, `/host/disks`,
-//! `/host/network`, `/host/temperatures` and `/host/gpus`, in JSON. Parts that this computer does not have are left out.
+//! `/host/network`, `/host/temperatures` and `/host/gpus`, in JSON, and every ten seconds one on `/host/clock`, `/host/chrony` and
+//! `/host/ptp`. Parts that this computer does not have are left out.
 //!
 //! **Invariant:** counters only grow until the computer starts anew; rates are left to whoever reads them.
+
+mod clock;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +26,8 @@ use crate::tape::channel::{Channel, Times};
 const DEFAULT_INTERVAL: &str = "1 s";
 /// The shortest interval: below it the counters of the processor mean nothing.
 const SHORTEST_NS: i64 = 200_000_000;
+/// How often the clock is looked at: it drifts slowly, and others are asked about it.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,9 +53,16 @@ impl Source for Host {
         let mut parts = Parts::new()?;
         let mut channels: BTreeMap<&str, Arc<Channel>> = BTreeMap::new();
         intake.note(format!("looks every {}", time::format_duration(self.interval.as_nanos() as i64)));
+        let mut since_clock = CLOCK_INTERVAL;
         // The load of a processor is what it did since the look before.
         while !stop.wait(self.interval) {
-            for (part, value) in parts.look() {
+            let mut seen = parts.look();
+            since_clock += self.interval;
+            if since_clock >= CLOCK_INTERVAL {
+                since_clock = Duration::ZERO;
+                seen.extend(clock::look(stop));
+            }
+            for (part, value) in seen {
                 let channel = match channels.get(part) {
                     Some(channel) => channel.clone(),
                     None => {
