@@ -20,6 +20,8 @@ pub(crate) struct Losses {
     last_error: Mutex<Option<String>>,
     pub(crate) messages: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    /// Losses of which nobody knows how many messages they are.
+    pub(crate) uncounted: AtomicU64,
 }
 
 impl Losses {
@@ -27,6 +29,7 @@ impl Losses {
     pub(crate) fn add(&self, mut loss: Loss) {
         self.messages.fetch_add(loss.messages.unwrap_or(0), Ordering::Relaxed);
         self.bytes.fetch_add(loss.bytes.unwrap_or(0), Ordering::Relaxed);
+        self.uncounted.fetch_add(u64::from(loss.messages.is_none() && loss.is_lost()), Ordering::Relaxed);
         let mut pending = self.pending.lock();
         if pending.len() >= PENDING_LIMIT {
             loss.topic = None;

@@ -140,7 +140,7 @@ impl Tape {
                 buffers: ArcSwap::from_pointee(buffers.clone()),
                 index: Mutex::new(found.index),
                 sets: Mutex::new(found.sets),
-                latched: Mutex::new(latched),
+                latched,
                 boot_file: Mutex::new(BootFile::new(boot_path)),
                 payload_memory: Arc::default(),
                 losses: Losses::default(),

@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** a channel has at most one route into a buffer, and routes follow the order of the buffers.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use recording::mcap::segment::Definition;
@@ -23,7 +23,8 @@ impl Inner {
     pub(super) fn add_channel(&self, channels: &mut Channels, spec: ChannelSpec) -> Result<Arc<Channel>> {
         let definition = self.define(channels, &spec)?;
         let latched = spec.latched || is_transient_local(&spec) || self.config.load().is_latched(&spec.topic);
-        let channel = Arc::new(Channel { definition, latched, spec, routes: ArcSwap::default(), traffic: Traffic::default() });
+        let (routes, traffic) = (ArcSwap::default(), Traffic::default());
+        let channel = Arc::new(Channel { definition, latched, latched_parts: OnceLock::new(), spec, routes, traffic });
         self.route(channels, &channel)?;
         channels.by_topic.entry(channel.spec.topic.clone()).or_default().push(channel.clone());
         Ok(channel)

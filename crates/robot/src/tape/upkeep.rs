@@ -176,17 +176,18 @@ impl Inner {
                 }
             }
         }
-        if let Err(error) = self.sync(&due) {
+        if let Err(error) = self.sync(&due, self.config.load().segment.age_ns) {
             self.losses.fail(error);
         }
     }
 
     /// Makes everything durable that was accepted so far, in every buffer.
     pub(super) fn sync_all(&self) -> Result<()> {
-        self.sync(&self.buffers.load_full())
+        self.sync(&self.buffers.load_full(), 0)
     }
 
-    fn sync(&self, buffers: &[Arc<Buffer>]) -> Result<()> {
+    /// Makes buffers durable, and latched values where the last ones were written `latched_age_ns` ago.
+    fn sync(&self, buffers: &[Arc<Buffer>], latched_age_ns: i64) -> Result<()> {
         if buffers.is_empty() {
             return Ok(());
         }
@@ -195,7 +196,7 @@ impl Inner {
         let gates: Vec<Arc<Gate>> = buffers.iter().map(|buffer| self.seal(buffer)).collect();
         gates.iter().for_each(|gate| gate.wait());
         let mut outcome = self.boot_file.lock().write(&*self.disk).map_err(|error| Error::io("cannot write the boot file", error));
-        if let Err(error) = self.write_latched() {
+        if let Err(error) = self.write_latched(latched_age_ns) {
             outcome = outcome.and(Err(Error::io("cannot write latched values", error)));
         }
         let unsynced = self.index.lock().unsynced();
@@ -309,7 +310,7 @@ impl Inner {
         if classify.is_some() {
             self.evict_unconfigured();
         }
-        self.finish_retired();
+        self.finish_idle_retired();
         if floor.is_some() {
             self.evict_latched();
             self.keep_floor();
@@ -623,9 +624,17 @@ impl Inner {
         freed
     }
 
+    /// Ends buffers that are configured no more, once nobody can put anything into them.
+    fn finish_idle_retired(&self) {
+        // One reference is here, one is the writer's; whoever logs and has the routes from before has another.
+        let own = 1 + usize::from(self.threaded);
+        let idle = self.upkeep.retiring.lock().extract_if(.., |buffer| Arc::strong_count(buffer) <= own).collect();
+        self.finish_retired(idle);
+    }
+
     /// Empties buffers that are configured no more, and stops their writers.
-    fn finish_retired(&self) {
-        for buffer in std::mem::take(&mut *self.upkeep.retiring.lock()) {
+    fn finish_retired(&self, buffers: Vec<Arc<Buffer>>) {
+        for buffer in buffers {
             self.end_buffer(&buffer);
             if let Err(error) = self.sync_buffer(&buffer) {
                 self.losses.fail(Error::io(format!("buffer '{}' cannot be synced", buffer.name), error));
@@ -669,7 +678,8 @@ impl Inner {
         for buffer in buffers.iter() {
             self.end_buffer(buffer);
         }
-        self.finish_retired();
+        let retired = std::mem::take(&mut *self.upkeep.retiring.lock());
+        self.finish_retired(retired);
         let synced =
             buffers.iter().try_for_each(|buffer| self.sync_buffer(buffer)).map_err(|error| Error::io("cannot sync the tape", error));
         join(&self.writers);
