@@ -262,7 +262,7 @@ impl Tape {
     }
 
     /// Compares what came with what is expected for the last time: what did not come until now does not come.
-    pub(crate) fn judge_finally(&self) {
+    pub fn judge_finally(&self) {
         self.inner.check_expectations(true);
     }
 

@@ -360,3 +360,57 @@ fn joined(mut times: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
     });
     times
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: usize = 300 << 20;
+
+    /// Notes a value of a topic, and returns whether the topic has a value then.
+    fn note(state: &mut State, topic: &str, sequence: u64, bytes: usize) -> bool {
+        let slot = Slot { topic: topic.to_owned(), publisher: String::new(), part: LatchedPart::Whole };
+        let stamp = Stamp { sequence, log_time_ns: sequence as i64, publish_time_ns: 0 };
+        state.note(1, stamp, Bytes::from(vec![0; bytes]), vec![slot.clone()]);
+        state.values.contains_key(&slot)
+    }
+
+    #[test]
+    fn values_count_as_long_as_they_are_somewhere() {
+        let mut state = State::default();
+        assert!(note(&mut state, "/map", 0, LARGE));
+        // The first is in no segment yet, and there is no room for both: better no value than the old one.
+        assert!(!note(&mut state, "/map", 1, LARGE));
+        state.large.clear();
+        assert_eq!(state.held(), 0);
+        for sequence in 2..5 {
+            assert!(note(&mut state, "/map", sequence, LARGE), "the one that it replaces makes room");
+            assert!(!note(&mut state, "/other", sequence, LARGE));
+            assert_eq!(state.held(), LARGE + ENTRY_BYTES);
+            state.large.clear();
+        }
+        for sequence in 10..20 {
+            assert!(note(&mut state, "/map", sequence, 1000));
+        }
+        assert_eq!((state.held(), state.replaced.len()), (10 * (1000 + ENTRY_BYTES), 9));
+        let (values, first_ns) = state.take_small();
+        assert_eq!((values.len(), first_ns, state.held()), (10, Some(10), 10 * (1000 + ENTRY_BYTES)));
+        state.put_back(values, first_ns);
+        assert_eq!(state.take_small().0.len(), 10, "nothing is held twice");
+        assert_eq!(state.held(), 1000 + ENTRY_BYTES);
+    }
+
+    #[test]
+    fn of_two_that_log_at_once_the_later_message_counts() {
+        let mut state = State::default();
+        assert!(note(&mut state, "/map", 7, 10));
+        assert!(note(&mut state, "/map", 6, 20));
+        assert_eq!(state.values.values().map(|value| value.stamp.sequence).collect::<Vec<_>>(), [7]);
+        assert_eq!(state.take_small().0.iter().map(|value| value.stamp.sequence).collect::<Vec<_>>(), [6, 7]);
+    }
+
+    #[test]
+    fn times_are_joined_where_they_overlap() {
+        assert_eq!(joined(vec![(5, 9), (1, 3), (i64::MAX, i64::MIN), (8, 12), (3, 4), (20, i64::MAX)]), [(1, 4), (5, 12), (20, i64::MAX)]);
+    }
+}

@@ -194,6 +194,8 @@ fn is_transient_local(spec: &ChannelSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tape::channel::Stamp;
+    use crate::{Leave, OpenOptions, Tape};
 
     #[test]
     fn transient_local_offers_are_latched() {
@@ -203,5 +205,27 @@ mod tests {
         assert!(!is_transient_local(&spec("- durability: volatile\n")));
         assert!(!is_transient_local(&spec("- durability: 2\n")));
         assert!(!is_transient_local(&ChannelSpec::default()));
+    }
+
+    #[test]
+    fn a_buffer_that_is_configured_no_more_ends_when_nobody_can_reach_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = |text: &str| Config::parse(text, "test").unwrap();
+        let options = OpenOptions { device: Some("rover".into()), threads: false, ..OpenOptions::default() };
+        let (one, two) = ("[[buffer]]\nname = 'a'\ndisk = '1 h'\n", "[[buffer]]\nname = 'b'\ndisk = '1 h'\n");
+        let tape = Tape::open(folder.path(), config(&format!("{one}{two}")), options).unwrap();
+        let imu = tape.channel(ChannelSpec { topic: "/imu".into(), encoding: "text".into(), ..ChannelSpec::default() }).unwrap();
+        // Somebody is about to log, and has looked up where to.
+        let routes = imu.routes.load_full();
+        tape.reconfigure(config(one)).unwrap();
+        tape.turn();
+        let stamp = Stamp { sequence: 9, log_time_ns: 5, publish_time_ns: 5 };
+        routes[1].slot.load().push(routes[1].channel_id, stamp, &b"late".as_slice().into(), Vec::with_capacity, |_| {});
+        drop(routes);
+        tape.turn();
+        let view = tape.view();
+        let ended = view.buffers.iter().find(|buffer| &*buffer.name == "b").unwrap();
+        assert!(ended.config.is_none() && ended.segments.iter().any(|segment| segment.meta.closed && segment.meta.holds("/imu")));
+        tape.close(Leave::CutShort).unwrap();
     }
 }
