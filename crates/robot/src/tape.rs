@@ -2,7 +2,7 @@
 //!
 //! In come messages, out go segments; what a [`keeper::Keeper`] names stays. The path of a message: [`Tape::append`] puts it into
 //! a [`slot`] of each buffer that wants it; full chunks wait in the buffer's [`queue`]; its writer compresses them and appends
-//! them to the segment that is open in their [`lane`]; [`upkeep`] syncs, closes and evicts segments.
+//! them to the segment that is open in their [`lane`]; [`upkeep`] syncs and closes segments, and [`room`] evicts them.
 //!
 //! **Invariant:** an accepted message is in a slot, in a queue, in a segment, or in the losses; nothing is dropped in silence.
 
@@ -26,6 +26,7 @@ mod payload_memory;
 mod pulse;
 mod queue;
 mod recovery;
+mod room;
 mod routing;
 mod running;
 mod slot;
@@ -127,6 +128,7 @@ pub(crate) struct Inner {
     taps: Taps,
     expectations: Expectations,
     upkeep: upkeep::Upkeep,
+    room: room::Room,
     writers: Mutex<Vec<std::thread::JoinHandle<()>>>,
     keepers: Mutex<Vec<std::thread::JoinHandle<()>>>,
     stopping: AtomicBool,

@@ -296,7 +296,7 @@ impl Inner {
 
     /// Removes latched segments that were replaced while nothing was recorded that is still on the tape.
     pub(super) fn evict_latched(&self) {
-        if !self.upkeep.evicts() {
+        if !self.room.evicts() {
             return;
         }
         let is_ordinary = |meta: &SegmentMeta| meta.latched_since_ns.is_none() && meta.name.buffer != RECORDER_BUFFER;

@@ -21,6 +21,7 @@ use super::index::Index;
 use super::keeper::Keeper;
 use super::latched::Latched;
 use super::losses::Losses;
+use super::room::Room;
 use super::segment::{SegmentMeta, TopicSets};
 use super::transform::TransformFor;
 use super::upkeep::Upkeep;
@@ -146,7 +147,8 @@ impl Tape {
                 losses: Losses::default(),
                 taps: super::tap::Taps::default(),
                 expectations: super::expect::Expectations::default(),
-                upkeep: Upkeep::new(&*options.clock, options.evict),
+                upkeep: Upkeep::new(&*options.clock),
+                room: Room::new(options.evict),
                 writers: Mutex::default(),
                 keepers: Mutex::default(),
                 stopping: AtomicBool::new(false),

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use recording::mcap::segment::Definition;
-use recording::{Error, Result};
+use recording::{Error, Result, qos};
 
 use super::buffer::{Buffer, Job};
 use super::channel::{Channel, ChannelSpec, RateLimit, Route, Traffic};
@@ -15,14 +15,11 @@ use super::lane::{Class, ClassCell};
 use super::{CHANNEL_LIMIT, Channels, Inner};
 use crate::config::{Config, RECORDER_BUFFER};
 
-/// The encoding of ROS 2's QoS offers in a channel's metadata, and what says "transient local" in it.
-const QOS_KEY: &str = "offered_qos_profiles";
-
 impl Inner {
     /// Adds a channel and its routes.
     pub(super) fn add_channel(&self, channels: &mut Channels, spec: ChannelSpec) -> Result<Arc<Channel>> {
         let definition = self.define(channels, &spec)?;
-        let latched = spec.latched || is_transient_local(&spec) || self.config.load().is_latched(&spec.topic);
+        let latched = spec.latched || qos::is_latched(&definition.topic) || self.config.load().is_latched(&spec.topic);
         let (routes, traffic) = (ArcSwap::default(), Traffic::default());
         let channel = Arc::new(Channel { definition, latched, latched_parts: OnceLock::new(), spec, routes, traffic });
         self.route(channels, &channel)?;
@@ -185,12 +182,6 @@ impl Inner {
     }
 }
 
-fn is_transient_local(spec: &ChannelSpec) -> bool {
-    let Some(qos) = spec.metadata.get(QOS_KEY) else { return false };
-    // rosbag2 writes the policy by name, or by number in older versions: 1 is transient local.
-    qos.lines().filter_map(|line| line.split_once("durability:")).any(|(_, value)| matches!(value.trim(), "transient_local" | "1"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,13 +189,19 @@ mod tests {
     use crate::{Leave, OpenOptions, Tape};
 
     #[test]
-    fn transient_local_offers_are_latched() {
-        let spec = |qos: &str| ChannelSpec { metadata: [(QOS_KEY.to_owned(), qos.to_owned())].into(), ..ChannelSpec::default() };
-        assert!(is_transient_local(&spec("- history: keep_last\n  durability: transient_local\n")));
-        assert!(is_transient_local(&spec("- history: 1\n  durability: 1\n")));
-        assert!(!is_transient_local(&spec("- durability: volatile\n")));
-        assert!(!is_transient_local(&spec("- durability: 2\n")));
-        assert!(!is_transient_local(&ChannelSpec::default()));
+    fn what_says_so_of_itself_is_latched() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions { device: Some("rover".into()), threads: false, ..OpenOptions::default() };
+        let tape = Tape::open(folder.path(), Config::empty(), options).unwrap();
+        let is_latched = |topic: &str, qos: &str| {
+            let metadata = [(qos::KEY.to_owned(), qos.to_owned())].into();
+            tape.channel(ChannelSpec { topic: topic.into(), metadata, ..ChannelSpec::default() }).unwrap().is_latched()
+        };
+        assert!(is_latched("/a", "- history: keep_last\n  durability: transient_local\n"));
+        assert!(is_latched("/a", "- history: 1\n  durability: 1\n"));
+        assert!(is_latched("/left/tf_static", ""));
+        assert!(!is_latched("/a", "- durability: volatile\n") && !is_latched("/a", "- durability: 2\n") && !is_latched("/a", ""));
+        tape.close(Leave::CutShort).unwrap();
     }
 
     #[test]

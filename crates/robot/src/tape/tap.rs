@@ -105,6 +105,12 @@ impl Tape {
         });
         heard.collect()
     }
+
+    /// Returns the latched values of one channel, as [`Self::latched_values`].
+    pub fn latched_of(&self, channel: &Arc<Channel>) -> Vec<Heard> {
+        let own = self.inner.latched.current().into_iter().filter(|(channel_id, ..)| *channel_id == channel.id());
+        own.map(|(_, stamp, data)| Heard::new(channel, stamp, data)).collect()
+    }
 }
 
 impl Tap {
