@@ -1,4 +1,4 @@
-//! Latched values over a long time, and on a disk that fails.
+//! Latched values over a long time, and what a disk that fails does to them and to eviction.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,15 +10,16 @@ use recording::manifest::Manifest;
 use recording::source::ReadAt;
 use recording::{TopicFilter, read};
 use robot::tape::disk::{Disk, DiskFile, Listed, RealDisk, Syncer};
-use robot::{Leave, SaveRequest, When};
+use robot::{Leave, SaveRequest, Times, When};
 
 use crate::world::{SECOND, T0, World};
 
-/// The real disk, on which files of latched values cannot be written to while it is told so.
+/// The real disk, on which files of latched values cannot be written to, or nothing can be removed, while it is told so.
 #[derive(Default)]
 struct Failing {
     real: RealDisk,
     fails: Arc<AtomicBool>,
+    keeps: Arc<AtomicBool>,
 }
 
 struct FailingFile {
@@ -59,7 +60,7 @@ impl Disk for Failing {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.real.remove(path)
+        if self.keeps.load(Ordering::Relaxed) { Err(io::ErrorKind::PermissionDenied.into()) } else { self.real.remove(path) }
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
@@ -155,5 +156,28 @@ fn values_that_cannot_be_written_leave_nothing_behind_and_are_written_later() {
     let manifest = world.tape.save(&SaveRequest { start: Some(When::Ns(T0 + 2 * SECOND)), ..SaveRequest::default() }).unwrap();
     let expected = [("/large", "80000"), ("/map", "80000")].map(|(topic, text)| (topic.to_owned(), text.to_owned()));
     assert_eq!(state(&world, &manifest), BTreeMap::from(expected));
+    world.tape.close(Leave::CutShort).unwrap();
+}
+
+#[test]
+fn a_segment_that_cannot_be_removed_does_not_count_as_evicted() {
+    let disk = Failing::default();
+    let keeps = disk.keeps.clone();
+    let world = World::on(Arc::new(disk), "[[buffer]]\nname = 'ring'\ndisk = '20 kB'\ncompression = 'none'\n[segment]\nsize = '5 kB'");
+    let imu = world.channel("/imu");
+    let evicted = || {
+        for _ in 0..100 {
+            // What an earlier eviction met is told once.
+            let _ = world.tape.append(&imu, vec![b'x'; 1000].as_slice().into(), Times::default());
+            world.clock.passed_ns.fetch_add(SECOND, Ordering::Relaxed);
+            world.tape.turn();
+        }
+        world.tape.status().buffers[0].evicted_segments
+    };
+    keeps.store(true, Ordering::Relaxed);
+    assert_eq!(evicted(), 0);
+    keeps.store(false, Ordering::Relaxed);
+    assert!(evicted() > 0);
+    let _ = world.tape.flush();
     world.tape.close(Leave::CutShort).unwrap();
 }
