@@ -16,6 +16,7 @@ use recording::read::{Messages, Recording};
 use recording::{Kind, Loss, Message, Result, Span, TopicFilter, size, time};
 use robot::agent::StopFlag;
 use robot::clock::{Clock, SystemClock};
+use robot::tape::Lost;
 use robot::{Channel, ChannelSpec, Payload, Tape, Times};
 
 use crate::output::{Progress, complain};
@@ -56,8 +57,8 @@ pub(crate) struct Played {
     pub(crate) refused: u64,
     /// What is lost or missing in the recordings.
     pub(crate) losses: Vec<Loss>,
-    /// Messages that the tape lost.
-    pub(crate) lost: u64,
+    /// What the tape was told that the recordings had lost.
+    pub(crate) reported: Lost,
     /// How long it took.
     pub(crate) took_ns: i64,
     /// Whether it was stopped before its end.
@@ -86,7 +87,6 @@ impl Play {
         let (start_ns, end_ns) = (self.start_ns(), self.end_ns());
         let shift_ns = if self.from_now { tape.clock().utc_ns().saturating_sub(start_ns) } else { 0 };
         let began_ns = SystemClock.monotonic_ns();
-        let mut reported = 0;
         while let Some(message) = merge.next()? {
             let into_ns = message.log_time_ns.saturating_sub(start_ns);
             if stop.is_set() || !self.wait_until_due(began_ns, into_ns, stop) {
@@ -99,7 +99,7 @@ impl Play {
             };
             let channel = channels.of_topic(tape, &message.topic)?;
             append(tape, &channel, &message, times, &mut played)?;
-            reported += self.report(tape, merge.untold(), shift_ns);
+            self.report(tape, merge.untold(), shift_ns, &mut played.reported);
             progress.show(|| {
                 let (at, all) = (time::format_duration(into_ns.max(0)), time::format_duration(end_ns.saturating_sub(start_ns)));
                 format!("played {at} of {all}, {}, {}", text::counted(played.messages, "message"), size::format(played.bytes))
@@ -107,19 +107,18 @@ impl Play {
         }
         drop(progress);
         played.took_ns = SystemClock.monotonic_ns().saturating_sub(began_ns);
-        reported += self.report(tape, merge.untold(), shift_ns);
+        self.report(tape, merge.untold(), shift_ns, &mut played.reported);
         played.losses = merge.losses();
         tape.flush()?;
         wait_for_windows(tape, stop);
-        played.lost = tape.status().lost_messages.saturating_sub(reported);
         Ok(played)
     }
 
-    /// Tells the tape what the recordings lost, within their times; returns how many messages that are.
-    fn report(&self, tape: &Tape, losses: Vec<(&Path, Loss)>, shift_ns: i64) -> u64 {
-        let mut messages = 0u64;
+    /// Tells the tape what the recordings lost, within their times, and counts it.
+    fn report(&self, tape: &Tape, losses: Vec<(&Path, Loss)>, shift_ns: i64, reported: &mut Lost) {
         for (path, loss) in losses.into_iter().filter(|(_, loss)| loss.is_lost()) {
-            messages = messages.saturating_add(loss.messages.unwrap_or(0));
+            reported.messages = reported.messages.saturating_add(loss.messages.unwrap_or(0));
+            reported.uncounted += u64::from(loss.messages.is_none());
             let within = |time_ns: Option<i64>, else_ns: i64| Some(time_ns.unwrap_or(else_ns).saturating_add(shift_ns));
             tape.report_loss(Loss {
                 start_ns: within(loss.start_ns, self.start_ns()),
@@ -128,7 +127,6 @@ impl Play {
                 ..loss
             });
         }
-        messages
     }
 
     /// Sleeps until a message is due; returns false if it is time to stop instead.

@@ -12,6 +12,8 @@ use rustix::stdio::stdin;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 
+use crate::output::harmless;
+
 const CTRL_C: u8 = 3;
 /// The rows and columns of a terminal that does not say how large it is.
 const USUAL_SIZE: (usize, usize) = (24, 80);
@@ -57,7 +59,8 @@ impl Screen {
             if row > 0 {
                 text.push_str("\r\n");
             }
-            text.extend(line.chars().take(columns));
+            // Names of topics stand in it, which anybody chooses.
+            text.extend(harmless(line).chars().take(columns));
             text.push_str("\x1b[K");
         }
         text.push_str("\x1b[J");

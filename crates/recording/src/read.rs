@@ -310,12 +310,13 @@ impl Recording {
     }
 
     /// Returns the values of latched topics as of `at_ns`: of each topic and publisher the last one, of `/tf_static` the last one
-    /// per child frame. Latched are topics whose QoS is transient-local, `/tf_static`, and those of latched segments.
+    /// per child frame. Latched are topics whose QoS is transient-local, `/tf_static`, and those of latched segments. There are limits
+    /// of what is held; [`export`] tells of what is beyond them.
     ///
     /// # Errors
     /// What reading answers.
     pub fn latched(&self, filter: &TopicFilter, at_ns: Timestamp) -> Result<Vec<Message>> {
-        latched::as_of(self, filter, at_ns)
+        latched::as_of(self, filter, at_ns).map(|(values, _)| values)
     }
 
     /// Returns a decoder of a topic's messages. Definitions that the topic does not bring are looked for in `library`. Of JSON that no

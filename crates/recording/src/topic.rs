@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** a filter with only excludes takes everything else; an exclude always wins over an include.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Result};
 
 /// The longest topic name that is accepted, in bytes.
@@ -29,6 +31,8 @@ pub fn check_name(name: &str) -> Result<()> {
 pub struct TopicFilter {
     includes: Vec<String>,
     excludes: Vec<String>,
+    /// Where they are there, names take the place of patterns.
+    exact: Option<BTreeSet<String>>,
 }
 
 impl TopicFilter {
@@ -57,6 +61,11 @@ impl TopicFilter {
         Ok(filter)
     }
 
+    /// Returns a filter that takes the topics of these names, whatever a pattern that looks like one of them would take.
+    pub fn exactly<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
+        Self { exact: Some(names.into_iter().map(Into::into).collect()), ..Self::default() }
+    }
+
     /// Returns a filter that takes at least the topic of this name: all topics where the name looks like a pattern.
     pub fn at_least(name: &str) -> Self {
         let filter = Self::parse(&[name]).unwrap_or_default();
@@ -65,18 +74,23 @@ impl TopicFilter {
 
     /// Returns the names that it asks for by name, without any wildcard.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.includes.iter().map(String::as_str).filter(|glob| !glob.contains(['*', '?']))
+        let plain = self.includes.iter().filter(|glob| !glob.contains(['*', '?']));
+        plain.chain(self.exact.iter().flatten()).map(String::as_str)
     }
 
     /// Returns whether the filter takes `topic`.
     pub fn matches(&self, topic: &str) -> bool {
+        if let Some(exact) = &self.exact {
+            return exact.contains(topic);
+        }
         let any = |globs: &[String]| globs.iter().any(|glob| glob_matches(glob.as_bytes(), topic.as_bytes()));
         (self.includes.is_empty() || any(&self.includes)) && !any(&self.excludes)
     }
 
     /// Returns the patterns, as they were written.
     pub fn patterns(&self) -> Vec<String> {
-        self.includes.iter().cloned().chain(self.excludes.iter().map(|glob| format!("!{glob}"))).collect()
+        let includes = self.includes.iter().chain(self.exact.iter().flatten());
+        includes.cloned().chain(self.excludes.iter().map(|glob| format!("!{glob}"))).collect()
     }
 }
 
@@ -144,6 +158,9 @@ mod tests {
         assert_eq!(filter.names().collect::<Vec<_>>(), ["/imu"]);
         assert!(TopicFilter::at_least("/imu").matches("/imu") && !TopicFilter::at_least("/imu").matches("/odom"));
         assert!(TopicFilter::at_least("!odd").matches("!odd"));
+        let exactly = TopicFilter::exactly(["!odd", "/*"]);
+        assert!(exactly.matches("!odd") && exactly.matches("/*") && !exactly.matches("/imu"));
+        assert!(!TopicFilter::exactly::<String>([]).matches("/imu"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use recording::{Error, Result};
+use recording::{Error, Kind, Result};
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,7 +57,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::source::Sources;
 pub use crate::stop::StopFlag;
-use crate::tape::ExpectationStatus;
+use crate::tape::{ExpectationStatus, Lost};
 use crate::{Leave, OpenOptions, Tape, places};
 
 /// Where HTTP is served unless somebody says otherwise.
@@ -161,7 +161,19 @@ pub(crate) struct Shared {
 /// What makes an agent end.
 enum Ending {
     Signal,
-    Drive(Result<()>),
+    /// What feeds it has ended, well or not.
+    Drive {
+        is_well: bool,
+    },
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Ended {
+    /// How the expectations did.
+    pub expectations: Vec<ExpectationStatus>,
+    /// What was lost meanwhile, until all was on the disk.
+    pub lost: Lost,
 }
 
 /// A running agent. Dropping it stops it.
@@ -171,20 +183,21 @@ pub struct Agent {
     http: Option<HttpServer>,
     foxglove: Foxglove,
     watch: Watch,
-    drive: Option<JoinHandle<()>>,
+    drive: Option<JoinHandle<Result<()>>>,
     endings: Receiver<Ending>,
     ends: SyncSender<Ending>,
     stay: bool,
     run_for: Option<Duration>,
+    /// What the tape said of recorders before.
+    lost_before: Lost,
     closed: bool,
 }
 
-/// Runs an agent until a signal, the end of its drive or of its time, and prints where it listens and records. Returns how the
-/// expectations did.
+/// Runs an agent until a signal, the end of its drive or of its time, and prints where it listens and records.
 ///
 /// # Errors
 /// What kept it from starting; what the drive met; what the last writes met.
-pub fn run(options: AgentOptions) -> Result<Vec<ExpectationStatus>> {
+pub fn run(options: AgentOptions) -> Result<Ended> {
     let (leave, strict) = (options.leave, options.strict);
     memory::keep_large_blocks_apart();
     raise_file_limit();
@@ -192,15 +205,16 @@ pub fn run(options: AgentOptions) -> Result<Vec<ExpectationStatus>> {
     let signals = agent.listen_to_signals()?;
     let _ = writeln!(io::stdout(), "{}", agent.description());
     service::notify("READY=1");
-    let ended = agent.wait();
+    agent.wait();
     service::notify("STOPPING=1");
     if strict {
         agent.tape().judge_finally();
     }
-    let expectations = agent.tape().status().expectations;
-    let closed = agent.stop(leave);
+    let (tape, before) = (agent.tape().clone(), agent.lost_before);
+    let expectations = tape.status().expectations;
+    let stopped = agent.stop(leave);
     signals.close();
-    ended.and(closed).map(|()| expectations)
+    stopped.map(|()| Ended { expectations, lost: tape.lost().since(before) })
 }
 
 impl Agent {
@@ -229,6 +243,7 @@ impl Agent {
             say(io::stderr(), note);
         }
         let tape = Tape::open(&data, config, options.open)?;
+        let lost_before = tape.lost();
         let about = About {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -269,6 +284,7 @@ impl Agent {
             ends,
             stay: options.stay,
             run_for: options.run_for,
+            lost_before,
             closed: false,
         };
         agent.drive = options.drive.map(|drive| agent.start_drive(drive)).transpose()?;
@@ -302,14 +318,16 @@ impl Agent {
     /// Stops listening, takes what clients have sent, and closes the tape.
     ///
     /// # Errors
-    /// What the last writes met.
+    /// What the drive met; what the last writes met.
     pub fn stop(mut self, leave: Leave) -> Result<()> {
-        self.stop_parts();
+        let drive = self.stop_parts();
         self.closed = true;
-        self.shared.tape.close(leave)
+        let closed = self.shared.tape.close(leave);
+        drive.and(closed)
     }
 
-    fn stop_parts(&mut self) {
+    /// Ends all but the tape, and returns how the drive ended.
+    fn stop_parts(&mut self) -> Result<()> {
         self.watch.stop();
         self.shared.sources.stop();
         self.server.stop();
@@ -317,23 +335,24 @@ impl Agent {
             http.stop();
         }
         self.foxglove.stop();
-        if let Some(drive) = self.drive.take() {
-            let _ = drive.join();
-        }
+        let panicked = |_| Err(Error::new(Kind::Internal, "what feeds the tape panicked"));
+        self.drive.take().map_or(Ok(()), |drive| drive.join().unwrap_or_else(panicked))
     }
 
-    fn start_drive(&self, drive: Drive) -> Result<JoinHandle<()>> {
+    fn start_drive(&self, drive: Drive) -> Result<JoinHandle<Result<()>>> {
         let (tape, stop, ends) = (self.shared.tape.clone(), self.shared.stop.clone(), self.ends.clone());
         thread::Builder::new()
             .name("agent-drive".into())
             .spawn(move || {
-                let _ = ends.try_send(Ending::Drive(drive(tape, stop)));
+                let ended = drive(tape, stop);
+                let _ = ends.try_send(Ending::Drive { is_well: ended.is_ok() });
+                ended
             })
             .map_err(|error| Error::io("cannot start a thread for what feeds the tape", error))
     }
 
     /// Waits for what makes the agent end.
-    fn wait(&mut self) -> Result<()> {
+    fn wait(&mut self) {
         let clock = &self.shared.clock;
         let end_ns = self.run_for.map(|run_for| clock.monotonic_ns().saturating_add(run_for.as_nanos() as i64));
         loop {
@@ -342,9 +361,8 @@ impl Agent {
                 None => self.endings.recv().ok(),
             };
             match ending {
-                Some(Ending::Drive(Ok(()))) if self.stay => {}
-                Some(Ending::Drive(result)) => return result,
-                Some(Ending::Signal) | None => return Ok(()),
+                Some(Ending::Drive { is_well: true }) if self.stay => {}
+                Some(Ending::Drive { .. } | Ending::Signal) | None => return,
             }
         }
     }
@@ -386,8 +404,8 @@ impl SignalThread {
 impl Drop for Agent {
     fn drop(&mut self) {
         if !self.closed {
-            self.stop_parts();
             // Nobody is left to hear of an error; the tape has it among its losses.
+            let _ = self.stop_parts();
             let _ = self.shared.tape.close(Leave::Resume);
         }
     }

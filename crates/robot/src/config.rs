@@ -263,7 +263,7 @@ impl Config {
 
     /// Returns whether a topic's last value joins every recording although the topic does not say so.
     pub fn is_latched(&self, topic: &str) -> bool {
-        topic == "/tf_static" || (!self.latched.patterns().is_empty() && self.latched.matches(topic))
+        !self.latched.patterns().is_empty() && self.latched.matches(topic)
     }
 }
 
@@ -666,6 +666,6 @@ url = "s3://fleet-logs/prod"
         let config = Config::empty();
         assert_eq!(config.buffers.len(), 2);
         assert!(config.buffers[0].topics.matches("/anything"));
-        assert!(config.is_latched("/tf_static") && !config.is_latched("/imu"));
+        assert!(!config.is_latched("/imu"));
     }
 }

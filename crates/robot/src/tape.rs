@@ -2,7 +2,7 @@
 //!
 //! In come messages, out go segments; what a [`keeper::Keeper`] names stays. The path of a message: [`Tape::append`] puts it into
 //! a [`slot`] of each buffer that wants it; full chunks wait in the buffer's [`queue`]; its writer compresses them and appends
-//! them to the segment that is open in their [`lane`]; [`upkeep`] syncs, closes and evicts segments.
+//! them to the segment that is open in their [`lane`]; [`upkeep`] syncs and closes segments, and [`room`] evicts them.
 //!
 //! **Invariant:** an accepted message is in a slot, in a queue, in a segment, or in the losses; nothing is dropped in silence.
 
@@ -26,6 +26,7 @@ mod payload_memory;
 mod pulse;
 mod queue;
 mod recovery;
+mod room;
 mod routing;
 mod running;
 mod slot;
@@ -53,6 +54,7 @@ use self::expect::Expectations;
 pub use self::expect::{ExpectationState, ExpectationStatus, Violated};
 use self::keeper::Keeper;
 pub use self::lane::SEGMENT_FORMAT;
+pub(crate) use self::latched::SUPERSEDED_NS;
 pub(crate) use self::open::Parts;
 pub use self::open::{OpenOptions, config_path};
 use self::tap::Taps;
@@ -70,6 +72,28 @@ pub const MESSAGE_LIMIT: usize = 1 << 30;
 pub const SCHEMA_LIMIT: usize = 16 << 20;
 /// How many channels one boot may have; MCAP counts them in 16 bits.
 pub const CHANNEL_LIMIT: usize = 65_000;
+
+/// How much was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Messages.
+    pub messages: u64,
+    /// Losses of which nobody knows how many messages they are.
+    pub uncounted: u64,
+}
+
+impl Lost {
+    /// Returns what is more than was lost before.
+    pub fn since(self, before: Self) -> Self {
+        let (messages, uncounted) = (self.messages.saturating_sub(before.messages), self.uncounted.saturating_sub(before.uncounted));
+        Self { messages, uncounted }
+    }
+
+    /// Returns whether nothing was.
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
 
 /// All buffers of one host. Clones are handles to the same tape.
 #[derive(Clone)]
@@ -97,13 +121,14 @@ pub(crate) struct Inner {
     buffers: ArcSwap<Vec<Arc<Buffer>>>,
     index: Mutex<index::Index>,
     sets: Mutex<segment::TopicSets>,
-    latched: Mutex<latched::Latched>,
+    latched: latched::Latched,
     boot_file: Mutex<boot::BootFile>,
     payload_memory: Arc<payload_memory::PayloadMemory>,
     losses: losses::Losses,
     taps: Taps,
     expectations: Expectations,
     upkeep: upkeep::Upkeep,
+    room: room::Room,
     writers: Mutex<Vec<std::thread::JoinHandle<()>>>,
     keepers: Mutex<Vec<std::thread::JoinHandle<()>>>,
     stopping: AtomicBool,
@@ -216,6 +241,13 @@ impl Tape {
         self.inner.losses.add(loss);
     }
 
+    /// Returns how many messages were lost since the tape was opened, and how many losses there were of which nobody knows that; those
+    /// of recorders before count, too, which were found when it was opened.
+    pub fn lost(&self) -> Lost {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Lost { messages: load(&self.inner.losses.messages), uncounted: load(&self.inner.losses.uncounted) }
+    }
+
     /// Writes an event to `/tapeloop/events`.
     pub fn report_event(&self, kind: &str, message: &str, detail: serde_json::Value) {
         self.inner.write_event(kind, message, detail);
@@ -232,7 +264,7 @@ impl Tape {
     }
 
     /// Compares what came with what is expected for the last time: what did not come until now does not come.
-    pub(crate) fn judge_finally(&self) {
+    pub fn judge_finally(&self) {
         self.inner.check_expectations(true);
     }
 
@@ -272,7 +304,7 @@ impl Tape {
 
     /// Makes everything accepted so far part of a segment, latched values too, so that a recording can be completed.
     pub(crate) fn settle_all(&self, patience: Duration) -> bool {
-        self.inner.settle(patience) && self.inner.write_latched().is_ok()
+        self.inner.settle(patience) && self.inner.write_latched(0).is_ok()
     }
 }
 

@@ -11,9 +11,9 @@ use anyhow::Context;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use recording::{Loss, read, size, time};
-use robot::agent::{self, AgentOptions, Drive};
+use robot::agent::{self, AgentOptions, Drive, Ended};
 use robot::clock::FileClock;
-use robot::tape::ExpectationStatus;
+use robot::tape::{ExpectationStatus, Lost};
 use robot::{Config, Leave, OpenOptions, places};
 
 use crate::drive::{Play, Played, Speed};
@@ -64,7 +64,7 @@ pub(crate) struct Record {
     /// Record for so long, then end
     #[arg(long = "for", value_name = "DURATION", env = "TAPELOOP_RECORD_FOR", value_parser = run_for)]
     run_for: Option<Duration>,
-    /// Exit with code 3 if an expectation of the configuration was not met, and say which
+    /// Exit with code 3 if an expectation of the configuration was not met, or could not be judged, and say which
     #[arg(long, env = "TAPELOOP_STRICT", value_parser = FalseyValueParser::new())]
     strict: bool,
 }
@@ -85,7 +85,7 @@ Examples:
 
 It ends at SIGTERM or Ctrl-C, after --for, and when the files have ended. Exit code 3 says that
 the files had lost data, that messages were lost on the way, or with --strict that something was
-not as the configuration expects.";
+not as the configuration expects, or could not be compared with it.";
 
 impl Record {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
@@ -103,7 +103,9 @@ impl Record {
         };
         (options.run_for, options.strict) = (self.run_for, self.strict);
         if self.from.is_empty() {
-            return agent::run(options).map(|expectations| self.judge(&expectations)).map_err(Into::into);
+            let Ended { expectations, lost } = agent::run(options)?;
+            lost_on_the_way(lost).into_iter().for_each(complain);
+            return Ok(outcome_of(lost).and(self.judge(&expectations)));
         }
         let play = self.play(&data)?;
         let report = Arc::new(Mutex::new(None));
@@ -113,19 +115,25 @@ impl Record {
         options.drive = Some(drive(play, report.clone()));
         options.stay = self.stay;
         options.leave = Leave::CutShort;
-        let judged = self.judge(&agent::run(options)?);
+        let Ended { expectations, lost } = agent::run(options)?;
+        let judged = self.judge(&expectations);
         let played = report.lock().unwrap_or_else(PoisonError::into_inner).take();
-        played.map_or(Ok(Outcome::Done), |played| tell(&played)).map(|outcome| outcome.and(judged))
+        played.map_or(Ok(Outcome::Done), |played| tell(&played, lost.since(played.reported))).map(|outcome| outcome.and(judged))
     }
 
-    /// Says which expectations were not met.
+    /// Says which expectations were not met, or of which nobody can say so.
     fn judge(&self, expectations: &[ExpectationStatus]) -> Outcome {
+        let unjudged = expectations.iter().filter(|expectation| self.strict && !expectation.judged && !expectation.has_failed());
+        let unjudged = unjudged.map(|ExpectationStatus { name, expected, .. }| {
+            complain(format!("expectation '{name}' ({expected}) was not judged: record for longer, or give it a shorter grace"));
+        });
+        let unjudged = unjudged.count();
         let failed = expectations.iter().filter(|expectation| expectation.has_failed());
         let told = failed.map(|ExpectationStatus { name, expected, violations, violated, .. }| {
             let now: String = violated.iter().map(|violated| format!("; '{}': {}", violated.topic, violated.seen)).collect();
             complain(format!("expectation '{name}' ({expected}) was not met {}{now}", text::counted(*violations, "time")));
         });
-        if told.count() > 0 && self.strict { Outcome::Lost } else { Outcome::Done }
+        if told.count() + unjudged > 0 && self.strict { Outcome::Lost } else { Outcome::Done }
     }
 
     /// Returns the robot's name, where the configuration has no other.
@@ -166,7 +174,22 @@ fn drive(play: Play, report: Arc<Mutex<Option<Played>>>) -> Drive {
     })
 }
 
-fn tell(played: &Played) -> anyhow::Result<Outcome> {
+fn outcome_of(lost: Lost) -> Outcome {
+    if lost.is_nothing() { Outcome::Done } else { Outcome::Lost }
+}
+
+/// Says what was lost between whoever logged it and the disk.
+fn lost_on_the_way(lost: Lost) -> Option<String> {
+    let what = match lost {
+        Lost { messages: 0, uncounted: 0 } => return None,
+        Lost { messages: 0, .. } => "an unknown number of messages".to_owned(),
+        Lost { messages, uncounted: 0 } => text::counted(messages, "message"),
+        Lost { messages, .. } => format!("{}, and an unknown number more,", text::counted(messages, "message")),
+    };
+    Some(format!("lost {what} on the way to the disk: 'tapeloop status' and 'tapeloop doctor' say why"))
+}
+
+fn tell(played: &Played, lost: Lost) -> anyhow::Result<Outcome> {
     for loss in played.losses.iter().take(LOSSES_TOLD) {
         complain(format!("{} in the input: {}", if loss.is_lost() { "lost" } else { "missing" }, text::loss(loss)));
     }
@@ -177,18 +200,13 @@ fn tell(played: &Played) -> anyhow::Result<Outcome> {
     let end = if played.stopped { ", stopped before the end" } else { "" };
     let amount = format!("{}, {}", text::counted(played.messages, "message"), size::format(played.bytes));
     let mut lines = vec![format!("played {amount} in {}{end}", time::format_duration(played.took_ns))];
-    if played.lost > 0 {
-        lines.push(format!(
-            "lost {} on the way to the disk: 'tapeloop status' and 'tapeloop doctor' say why",
-            text::counted(played.lost, "message")
-        ));
-    }
+    lines.extend(lost_on_the_way(lost));
     if played.refused > 0 {
         lines.push(format!("refused {} that cannot be recorded", text::counted(played.refused, "message")));
     }
     print_lines(lines)?;
-    let lost = if played.lost > 0 || played.refused > 0 { Outcome::Lost } else { Outcome::Done };
-    Ok(lost.and(Outcome::of(played.losses.iter().collect::<Vec<&Loss>>())))
+    let refused = if played.refused > 0 { Outcome::Lost } else { Outcome::Done };
+    Ok(outcome_of(lost).and(refused).and(Outcome::of(played.losses.iter().collect::<Vec<&Loss>>())))
 }
 
 fn run_for(text: &str) -> Result<Duration, String> {

@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
+use recording::Loss;
+use robot::agent::protocol::{self, FrameKind, Hello, VERSION, frame};
 use robot::{ChannelSpec, Times};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::tcgetattr;
@@ -198,4 +202,21 @@ fn what_is_recorded_is_printed_as_it_comes() {
     assert_eq!((nothing.code, nothing.stdout.as_str()), (0, ""));
     assert_eq!(place.run(&["tail", "!"]).code, 1);
     agent.stop();
+}
+
+#[test]
+fn a_recorder_that_lost_messages_says_so_at_its_end() {
+    let place = Place::new();
+    let agent = place.agent(&[]);
+    let mut stranger = UnixStream::connect(place.path("agent.sock")).unwrap();
+    let hello = Hello { version: VERSION, name: "stranger".into(), pid: 1, software: "test".into() };
+    stranger.write_all(&frame(FrameKind::Hello, &hello.encode())).unwrap();
+    let (start_ns, end_ns) = (Some(1), Some(2));
+    let loss = Loss { topic: Some("/imu".into()), start_ns, end_ns, messages: Some(7), bytes: None, reason: "queue full".into() };
+    stranger.write_all(&frame(FrameKind::Loss, &protocol::json(&loss))).unwrap();
+    stranger.shutdown(Shutdown::Write).unwrap();
+    // The agent says goodbye when it has read all.
+    stranger.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(place.json(&["status"])["lost_messages"], 7);
+    assert_eq!(agent.stop().0, 3);
 }

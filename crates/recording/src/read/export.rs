@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Recording;
 use super::formats::Stored;
 use super::output::Output;
 use super::unit::{Content, at};
+use super::{Recording, latched};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::mcap::chunk::Compression;
@@ -131,8 +131,8 @@ pub(crate) fn write(
 ) -> Result<(ExportReport, TopicCounts)> {
     let span = span.intersect(held(recording)).unwrap_or(Span::new(span.start_ns, span.start_ns));
     let mut output = Output::create(part, options.compression, profile, span, recording)?;
-    let latched = recording.latched(filter, span.start_ns)?;
-    for message in latched.into_iter().filter(|message| message.log_time_ns < span.start_ns) {
+    let (values, no_room) = latched::as_of(recording, filter, span.start_ns)?;
+    for message in values.into_iter().filter(|message| message.log_time_ns < span.start_ns) {
         output.push(&message)?;
         output.report.latched += 1;
     }
@@ -148,7 +148,7 @@ pub(crate) fn write(
             progress(output.report.messages);
         }
     }
-    output.report.losses = messages.losses().to_vec();
+    output.report.losses = messages.losses().iter().cloned().chain(no_room).collect();
     progress(output.report.messages);
     output.close_chunk()?;
     for unit in &recording.inner.units {

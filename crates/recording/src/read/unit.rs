@@ -107,8 +107,7 @@ fn latched_topics(manifest: &Manifest, own: &[Selection]) -> TopicFilter {
     if own.is_empty() {
         return TopicFilter::parse(&manifest.asked.topics).unwrap_or_default();
     }
-    let names: Vec<&String> = own.iter().flat_map(|selection| &selection.topics).collect();
-    TopicFilter::parse(&names).unwrap_or_default()
+    TopicFilter::exactly(own.iter().flat_map(|selection| selection.topics.iter().cloned()))
 }
 
 impl Opener {

@@ -83,3 +83,12 @@ fn latched_topics_of_a_plain_file_are_told_by_their_qos() {
     assert_eq!((values[0].topic.name.as_str(), values[0].sequence), ("/map", 4));
     assert!(recording.latched(&TopicFilter::all(), 999_999).unwrap().is_empty());
 }
+
+#[test]
+fn a_latched_topic_whose_name_looks_like_a_pattern_is_that_topic() {
+    let builder = Builder { topics: vec![crate::build::topic("!x/tf_static", ""), crate::build::topic("/b", "")], ..Builder::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let recording = read::open(&save(folder.path(), "x.mcap", &builder.build().bytes)).unwrap();
+    let values = recording.latched(&TopicFilter::all(), i64::MAX).unwrap();
+    assert!(!values.is_empty() && values.iter().all(|message| message.topic.name == "!x/tf_static"), "{values:?}");
+}

@@ -103,7 +103,13 @@ impl ClientEntry {
             match send(&self.stream, parts, &mut sent, clock, PATIENT_STEP) {
                 Ok(()) => return true,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut && goes_on() => {}
-                Err(_) => return false,
+                Err(_) => {
+                    if sent > 0 {
+                        // Behind a part of a frame nothing would be understood.
+                        self.cut_off();
+                    }
+                    return false;
+                }
             }
         }
     }
@@ -183,5 +189,27 @@ impl Clients {
     pub(crate) fn wait_until_gone(&self, patience: Duration) -> bool {
         let mut entries = self.entries.lock();
         !self.left.wait_while_for(&mut entries, |entries| !entries.is_empty(), patience).timed_out() || entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn a_frame_that_was_sent_in_part_is_the_last() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let client = ClientEntry::new("slow".into(), (1, 1), 0, Arc::new(ours));
+        // More than the kernel holds.
+        let frame = vec![1; 16 << 20];
+        assert!(!client.send_patiently(&SystemClock, &[&frame], || false));
+        client.send(&SystemClock, FrameKind::Goodbye, &[]);
+        theirs.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut heard = Vec::new();
+        theirs.read_to_end(&mut heard).unwrap();
+        assert!(heard.len() < frame.len() && heard.iter().all(|byte| *byte == 1));
     }
 }

@@ -207,7 +207,9 @@ impl Connection<'_> {
             FrameKind::Flush => self.flush(parse_token(body)?.0),
             FrameKind::Listen => {
                 self.listens = true;
-                tell::tell(self.agent, self.client, &from_json::<Listen>("a wish to listen", body)?)?;
+                if let Err(error) = tell::tell(self.agent, self.client, &from_json::<Listen>("a wish to listen", body)?) {
+                    refuse(self.agent, self.client, &error);
+                }
             }
             FrameKind::Control => {
                 let (token, body) = parse_token(body)?;

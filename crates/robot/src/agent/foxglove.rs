@@ -36,8 +36,8 @@ pub(crate) const VIEWER_LIMIT: usize = 16;
 const SUBPROTOCOLS: [&str; 2] = ["foxglove.sdk.v1", "foxglove.websocket.v1"];
 /// The largest message of a viewer.
 const REQUEST_LIMIT: usize = 1 << 20;
-/// How long a viewer may say nothing, not even that it lives, which it is asked more often.
-const IDLE_PATIENCE: Duration = Duration::from_secs(300);
+/// How long a viewer may say nothing, not even that it lives, which it is asked more often; and one that has not shown the token yet.
+const IDLE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long viewers get when the agent ends.
 const END_PATIENCE: Duration = Duration::from_millis(200);
 

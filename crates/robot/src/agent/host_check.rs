@@ -9,11 +9,11 @@ use std::net::IpAddr;
 
 use recording::{Error, Kind, Result};
 
-/// Checks the `Host` and `Origin` of a request, and the type of what it posts.
+/// Checks the `Host`, `Origin` and `Sec-Fetch-Site` of a request, and the type of what it posts.
 ///
 /// # Errors
 /// `Denied` for a foreign host or origin; `Invalid` for a post that is not JSON.
-pub(crate) fn check(host: Option<&str>, origin: Option<&str>, posts: bool, content_type: Option<&str>) -> Result<()> {
+pub(crate) fn check(host: Option<&str>, origin: Option<&str>, site: Option<&str>, posts: bool, content_type: Option<&str>) -> Result<()> {
     let host = host.unwrap_or_default();
     if !is_loopback(host) {
         return Err(Error::new(Kind::Denied, format!("request for the host '{host}': use 127.0.0.1 or localhost")));
@@ -21,6 +21,10 @@ pub(crate) fn check(host: Option<&str>, origin: Option<&str>, posts: bool, conte
     let foreign = |origin: &&str| !origin.split_once("://").is_some_and(|(_, host)| is_loopback(host));
     if let Some(origin) = origin.filter(foreign) {
         return Err(Error::new(Kind::Denied, format!("request from a page of '{origin}': only pages of this machine may ask")));
+    }
+    // A picture or a script that a page asks for says nothing of its origin.
+    if site.is_some_and(|site| site.eq_ignore_ascii_case("cross-site")) {
+        return Err(Error::new(Kind::Denied, "request from a page of elsewhere: open this address by itself"));
     }
     let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if posts && !media_type.eq_ignore_ascii_case("application/json") {
@@ -43,7 +47,7 @@ mod tests {
 
     #[test]
     fn only_this_machine_may_ask() {
-        let allowed = |host, origin| check(host, origin, false, None).is_ok();
+        let allowed = |host, origin| check(host, origin, None, false, None).is_ok();
         for host in ["127.0.0.1:8621", "localhost", "LOCALHOST:1", "[::1]:8621", "127.0.0.2"] {
             assert!(allowed(Some(host), None), "{host}");
         }
@@ -55,11 +59,13 @@ mod tests {
         for origin in ["http://evil.example", "null", "", "http://localhost.evil.example", "file://"] {
             assert!(!allowed(Some("localhost"), Some(origin)), "{origin}");
         }
+        let asked_by = |site| check(Some("localhost"), None, site, false, None).is_ok();
+        assert!(asked_by(Some("same-origin")) && asked_by(Some("none")) && !asked_by(Some("cross-site")));
     }
 
     #[test]
     fn only_json_may_be_posted() {
-        let posts = |content_type| check(Some("localhost"), None, true, content_type).is_ok();
+        let posts = |content_type| check(Some("localhost"), None, None, true, content_type).is_ok();
         assert!(posts(Some("application/json")));
         assert!(posts(Some("Application/JSON; charset=utf-8")));
         assert!(!posts(Some("text/plain")));

@@ -55,6 +55,7 @@ struct Picture {
 struct Site {
     agent: Arc<Shared>,
     seats: Arc<Semaphore>,
+    pictures: Arc<page::PictureTopics>,
 }
 
 /// Takes the port, which must be on the loopback interface: there are no passwords here.
@@ -109,7 +110,7 @@ impl HttpServer {
             tokio::net::TcpListener::from_std(listener).map_err(failed)?
         };
         let (ends, told) = watch::channel(false);
-        let site = Site { agent, seats: Arc::new(Semaphore::new(REQUEST_LIMIT)) };
+        let site = Site { agent, seats: Arc::new(Semaphore::new(REQUEST_LIMIT)), pictures: Arc::default() };
         let thread = thread::Builder::new().name("agent-http".into()).spawn(move || {
             runtime.block_on(async move {
                 let serving =
@@ -172,7 +173,8 @@ async fn keep_web_pages_out(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let posts = !matches!(*request.method(), Method::GET | Method::HEAD);
     let (host, origin) = (text(headers, header::HOST), text(headers, header::ORIGIN));
-    match host_check::check(host, origin, posts, text(headers, header::CONTENT_TYPE)) {
+    let site = text(headers, header::HeaderName::from_static("sec-fetch-site"));
+    match host_check::check(host, origin, site, posts, text(headers, header::CONTENT_TYPE)) {
         Ok(()) => next.run(request).await,
         Err(error) if error.kind() == Kind::Invalid => (StatusCode::UNSUPPORTED_MEDIA_TYPE, message(error.message())).into_response(),
         Err(error) => answered(Err(error)),
@@ -188,7 +190,8 @@ async fn topics(State(site): State<Site>) -> Response {
 }
 
 async fn picture_topics(State(site): State<Site>) -> Response {
-    site.ask(|agent| Ok(page::picture_topics(&agent.tape).into())).await
+    let pictures = site.pictures.clone();
+    site.ask(move |agent| Ok(pictures.names(&agent.tape).into())).await
 }
 
 async fn picture(State(site): State<Site>, query: Result<Query<Picture>, QueryRejection>) -> Response {

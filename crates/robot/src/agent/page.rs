@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** the browser is told to load nothing from anywhere else, and to run no script but this one.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, header};
@@ -11,18 +12,17 @@ use axum::response::{IntoResponse, Response};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, RgbImage};
+use parking_lot::Mutex;
 use recording::frame::{Element, Form, Pictures, Pixels, Stored};
 use recording::schema::library::Library;
 use recording::{Error, Kind, Result, Topic, TopicFilter};
 
-use crate::Tape;
+use crate::{Channel, Tape};
 
 /// How long to wait for the next picture of a topic.
 const PICTURE_PATIENCE: Duration = Duration::from_millis(700);
 /// How many bytes of pictures wait meanwhile.
 const HELD_LIMIT: usize = 32 << 20;
-/// How many messages of other topics are passed over, where the name looks like a pattern.
-const OTHERS_LIMIT: usize = 1000;
 /// How wide a picture of raw pixels is shown.
 const WIDTH_LIMIT: u32 = 640;
 /// How good the JPEG of one is.
@@ -68,37 +68,49 @@ pub(crate) fn guarded(content_type: &'static str, body: impl IntoResponse) -> Re
     response
 }
 
-/// Returns the topics that have pictures.
-pub(crate) fn picture_topics(tape: &Tape) -> Vec<String> {
-    let library = Library::standard();
-    let channels = tape.channels();
-    let mut names: Vec<String> = channels
-        .iter()
-        .filter(|channel| pictures(channel.topic(), &library).is_some())
-        .map(|channel| channel.topic().name.clone())
-        .collect();
-    names.sort();
-    names.dedup();
-    names
+/// Which channels have pictures, as far as somebody asked: to look into a definition takes long, and it never changes.
+#[derive(Default)]
+pub(crate) struct PictureTopics {
+    by_channel: Mutex<HashMap<u16, bool>>,
+}
+
+impl PictureTopics {
+    /// Returns the topics that have pictures.
+    pub(crate) fn names(&self, tape: &Tape) -> Vec<String> {
+        let library = Library::standard();
+        let mut known = self.by_channel.lock();
+        let mut shows = |channel: &Channel| {
+            let looks = || pictures(channel.topic(), &library).is_some();
+            *known.entry(channel.id()).or_insert_with(looks)
+        };
+        let channels = tape.channels();
+        let mut names: Vec<String> = channels.iter().filter(|channel| shows(channel)).map(|channel| channel.topic().name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
 }
 
 /// Returns the newest picture of a topic and its type: the next one that comes, or the latched one.
 ///
 /// # Errors
-/// `NotFound` if none comes in time, `Invalid` for what no browser shows.
+/// `NotFound` if there is no such topic or none comes in time, `Invalid` for what no browser shows.
 pub(crate) fn picture(tape: &Tape, name: &str) -> Result<(&'static str, Vec<u8>)> {
     let library = Library::standard();
     let no_picture = || Error::invalid(format!("the messages of '{name}' are no pictures"));
-    let channels = tape.channels();
-    let mut of_topic = channels.iter().filter(|channel| channel.topic().name == name).peekable();
-    if of_topic.peek().is_some() && of_topic.all(|channel| pictures(channel.topic(), &library).is_none()) {
+    let mut channels = tape.channels();
+    channels.retain(|channel| channel.topic().name == name);
+    if channels.is_empty() {
+        return Err(Error::not_found(format!("there is no topic '{name}'")));
+    }
+    channels.retain(|channel| pictures(channel.topic(), &library).is_some());
+    if channels.is_empty() {
         return Err(no_picture());
     }
-    let filter = TopicFilter::at_least(name);
-    let tap = tape.tap(filter.clone(), HELD_LIMIT)?;
-    let next = std::iter::from_fn(|| tap.next(PICTURE_PATIENCE)).take(OTHERS_LIMIT).find(|heard| heard.channel.topic().name == name);
-    let latched = || tape.latched_values(&filter).into_iter().rev().find(|heard| heard.channel.topic().name == name);
-    let heard = next.or_else(latched).ok_or_else(|| Error::not_found(format!("no picture came on '{name}'")))?;
+    let tap = tape.tap(TopicFilter::exactly::<String>([]), HELD_LIMIT)?;
+    channels.iter().for_each(|channel| tap.want(channel, true));
+    let latched = || channels.iter().flat_map(|channel| tape.latched_of(channel)).max_by_key(|heard| heard.sequence);
+    let heard = tap.next(PICTURE_PATIENCE).or_else(latched).ok_or_else(|| Error::not_found(format!("no picture came on '{name}'")))?;
     let pictures = pictures(heard.channel.topic(), &library).ok_or_else(no_picture)?;
     let picture = pictures.read(&heard.data)?;
     if let (Stored::File(_), Some(kind)) = (&picture.stored, file_kind(&picture.data)) {

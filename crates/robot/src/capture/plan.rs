@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering;
 use recording::manifest::{Kept, Manifest, SegmentRef, Selection};
 use recording::{Loss, Span, TopicFilter, time};
 
-use crate::config::{LATCHED_BUFFER, Place};
+use crate::config::{LATCHED_BUFFER, Place, RECORDER_BUFFER};
 use crate::tape::segment::SegmentMeta;
-use crate::tape::{BufferView, SegmentView, View};
+use crate::tape::{BufferView, SUPERSEDED_NS, SegmentView, View};
 
 /// How many missing stretches a report lists.
 const MISSING_LIMIT: usize = 1_000;
@@ -98,7 +98,7 @@ fn losses_in(view: &View, span: Span) -> Vec<&Loss> {
 
 /// Returns when some buffer lost messages of a topic, which another one may have.
 fn doubtful_spans(losses: &[&Loss], topic: &str) -> Vec<Span> {
-    let of_topic = losses.iter().filter(|loss| loss.topic.as_deref().is_none_or(|name| name == topic));
+    let of_topic = losses.iter().filter(|loss| loss.is_lost() && loss.topic.as_deref().is_none_or(|name| name == topic));
     let span = |loss: &&Loss| Span::new(loss.start_ns.unwrap_or(i64::MIN), loss.end_ns.unwrap_or(i64::MAX).saturating_add(1));
     let mut spans: Vec<Span> = of_topic.map(span).collect();
     spans.sort_unstable_by_key(|span| span.start_ns);
@@ -146,6 +146,12 @@ fn went_until(view: &View, buffer: &BufferView, topic: &str, rest: Span) -> Opti
     // One that has it from earlier openings, and nothing of it went, has all there was.
     let all = || holding().any(|segment| segment.meta.name.boot != view.boot).then_some((i64::MIN, ""));
     evicted.max(forgotten).or_else(all)
+}
+
+/// Returns whether something is on the tape that was recorded around a moment, other than what the recorder says of itself.
+fn is_recorded(view: &View, at_ns: i64) -> bool {
+    let others = view.buffers.iter().filter(|buffer| &*buffer.name != RECORDER_BUFFER);
+    others.flat_map(|buffer| &buffer.segments).any(|segment| segment.touches(Span::new(at_ns, at_ns.saturating_add(1))))
 }
 
 /// Returns the topics of the segments that touch a span, and of those that did before they were evicted.
@@ -219,19 +225,30 @@ impl Plan {
     fn add_latched(&mut self, view: &View, start_ns: i64, filter: &TopicFilter) {
         let since = |segment: &SegmentView| segment.meta.latched_since_ns.unwrap_or(i64::MAX).saturating_add(segment.correction_ns);
         let begun: Vec<&SegmentView> = view.latched.iter().filter(|segment| since(segment) <= start_ns).collect();
-        let small = begun.iter().rev().find(|segment| !segment.meta.heavy).copied();
+        let mut small = begun.iter().rev().find(|segment| !segment.meta.heavy).copied();
+        // Where the next one has gone, values may have changed since; those that are as old in the one after it surely had not.
+        let written_ns = |segment: &SegmentView| {
+            let born_ns = segment.meta.born_monotonic_ns?.saturating_add(segment.meta.clock_offset_ns);
+            Some(born_ns.saturating_add(segment.correction_ns))
+        };
+        if let Some(last) = small.filter(|last| written_ns(last).is_some_and(|written_ns| written_ns < start_ns)) {
+            let mut later = view.latched.iter().filter(|later| !later.meta.heavy && later.meta.name.boot == last.meta.name.boot);
+            small = later.find(|later| since(later) > start_ns).or(small);
+        }
         // Values that were logged later, with times before the start.
         let late = |segment: &&SegmentView| {
             let late_ns = segment.meta.latched_late_ns.map(|late_ns| late_ns.saturating_add(segment.correction_ns));
             late_ns.is_some_and(|late_ns| late_ns <= start_ns) && since(segment) > start_ns
         };
         let late = view.latched.iter().filter(late);
-        let large = begun.iter().enumerate().filter(|(i, segment)| {
-            let replaced = |later: &&SegmentView| later.meta.replaces(&segment.meta);
-            segment.meta.heavy && !begun[i + 1..].iter().filter(|later| later.meta.heavy).any(replaced)
+        // While nothing was recorded that is still there, large values may have come and gone.
+        let is_sure = view.now_ns.saturating_sub(start_ns) < SUPERSEDED_NS || is_recorded(view, start_ns);
+        let large = begun.iter().filter(|segment| {
+            let replaces = |later: &&SegmentView| later.meta.name.number > segment.meta.name.number && later.meta.replaces(&segment.meta);
+            segment.meta.heavy && !view.latched.iter().filter(replaces).any(|later| since(later) <= start_ns || !is_sure)
         });
         let mut topics = BTreeSet::new();
-        let chosen: Vec<&SegmentView> = small.into_iter().chain(late).chain(large.map(|(_, segment)| *segment)).collect();
+        let chosen: Vec<&SegmentView> = small.into_iter().chain(late).chain(large.copied()).collect();
         for segment in chosen {
             let wanted: Vec<String> = segment.meta.topics.iter().filter(|topic| filter.matches(topic)).map(ToString::to_string).collect();
             if !wanted.is_empty() {

@@ -3,11 +3,12 @@
 //! **Invariant:** a channel's id, schema and topic never change; only its routes do.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use recording::decode::LatchedParts;
 use recording::mcap::segment::Definition;
 use recording::message::{PUBLISHER_KEY, Schema, Topic};
 
@@ -112,6 +113,8 @@ pub struct Channel {
     pub(crate) definition: Definition,
     pub(crate) spec: ChannelSpec,
     pub(crate) latched: bool,
+    /// What its messages are the values of, once that was asked.
+    pub(crate) latched_parts: OnceLock<LatchedParts>,
     pub(crate) routes: ArcSwap<Vec<Arc<Route>>>,
     pub(crate) traffic: Traffic,
 }

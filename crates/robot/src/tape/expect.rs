@@ -7,6 +7,7 @@
 
 mod check;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -42,6 +43,9 @@ pub struct ExpectationStatus {
     pub violated: Vec<Violated>,
     /// How often it was violated, by all of its topics, since the recorder began or the configuration changed.
     pub violations: u64,
+    /// Whether what came could be compared with it: not before the grace is over, nor before there was enough to tell a rate.
+    #[serde(default)]
+    pub judged: bool,
 }
 
 /// How an expectation is doing.
@@ -88,11 +92,16 @@ struct State {
     checks: Vec<Check>,
     /// How many definitions of channels there were when they were looked through.
     known: usize,
+    /// The channels that some check is about.
+    watched: Vec<Arc<Channel>>,
     /// Whether the recorder ends, and nothing is judged any more.
     ended: bool,
     /// UTC minus monotonic time at the last look.
     offset_ns: Option<i64>,
 }
+
+/// The longest gaps of channels since the last look, with their ends.
+type Gaps = HashMap<u16, (i64, Timestamp)>;
 
 /// What happened to an expectation.
 enum News {
@@ -112,18 +121,24 @@ impl Inner {
         let mut news: Vec<(String, String, News)> = Vec::new();
         if !state.config.as_ref().is_some_and(|known| known.expectations == config.expectations) {
             news.extend(state.checks.iter_mut().flat_map(|check| check.end(now.utc_ns)));
-            state.checks = config.expectations.iter().map(|expect| Check::new(expect.clone(), now.utc_ns)).collect();
-            state.config = Some(config);
+            state.checks = config.expectations.iter().map(|expect| Check::new(expect.clone(), now)).collect();
+            state.config = Some(config.clone());
             state.known = 0;
+            state.watched.clear();
             now.is_new_time = true;
         }
         let known = self.channels.read().definitions.len();
         if known != state.known {
             state.known = known;
-            let channels: Vec<Arc<Channel>> = self.channels.read().by_topic.values().flatten().cloned().collect();
+            let mut channels: Vec<Arc<Channel>> = self.channels.read().by_topic.values().flatten().cloned().collect();
             state.checks.iter_mut().for_each(|check| check.meet(&channels, now.utc_ns));
+            channels.retain(|channel| config.expectations.iter().any(|expect| expect.topics.matches(&channel.spec.topic)));
+            state.watched = channels;
         }
-        news.extend(state.checks.iter_mut().flat_map(|check| check.look(now, finally)));
+        // A channel tells its gap once, and several checks may be about it.
+        let gap = |channel: &Arc<Channel>| Some((channel.id(), channel.traffic.pulse.take_recent_gap()?));
+        let gaps: Gaps = state.watched.iter().filter_map(gap).collect();
+        news.extend(state.checks.iter_mut().flat_map(|check| check.look(now, &gaps, finally)));
         drop(state);
         self.tell_expectations(news);
     }
@@ -154,7 +169,8 @@ impl Inner {
         let offset_ns = utc_ns.saturating_sub(monotonic_ns);
         let stepped = state.offset_ns.replace(offset_ns).is_some_and(|before_ns| offset_ns.abs_diff(before_ns) > CLOCK_STEP_NS);
         // The clock of a file goes as fast as the file is played.
-        Now { utc_ns, is_new_time: stepped && !self.clock.is_file() }
+        let steady_ns = if self.clock.is_file() { utc_ns } else { monotonic_ns };
+        Now { utc_ns, steady_ns, is_new_time: stepped && !self.clock.is_file() }
     }
 
     fn tell_expectations(&self, news: Vec<(String, String, News)>) {

@@ -2,14 +2,21 @@
 //!
 //! **Invariant:** a loss that was added is told at least three ways: in the next segment's end, on `/tapeloop/losses`, in the status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use recording::{Error, Loss, Result};
 
+use super::Inner;
+use super::segment::SegmentMeta;
+use crate::config::RECORDER_BUFFER;
+
 /// How many different (topic, reason) pairs wait; beyond that they are told without their topic.
 const PENDING_LIMIT: usize = 20_000;
+/// How many losses wait for a segment to be written into.
+const UNWRITTEN_LIMIT: usize = 10_000;
 
 /// What was lost and is not told yet.
 #[derive(Default)]
@@ -18,8 +25,12 @@ pub(crate) struct Losses {
     error: Mutex<Option<Error>>,
     has_error: AtomicBool,
     last_error: Mutex<Option<String>>,
+    /// What was told, and is in no segment yet.
+    unwritten: Mutex<VecDeque<Loss>>,
     pub(crate) messages: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    /// Losses of which nobody knows how many messages they are.
+    pub(crate) uncounted: AtomicU64,
 }
 
 impl Losses {
@@ -27,6 +38,7 @@ impl Losses {
     pub(crate) fn add(&self, mut loss: Loss) {
         self.messages.fetch_add(loss.messages.unwrap_or(0), Ordering::Relaxed);
         self.bytes.fetch_add(loss.bytes.unwrap_or(0), Ordering::Relaxed);
+        self.uncounted.fetch_add(u64::from(loss.messages.is_none() && loss.is_lost()), Ordering::Relaxed);
         let mut pending = self.pending.lock();
         if pending.len() >= PENDING_LIMIT {
             loss.topic = None;
@@ -42,6 +54,17 @@ impl Losses {
     /// Takes what is not told yet.
     pub(crate) fn take(&self) -> Vec<Loss> {
         std::mem::take(&mut *self.pending.lock()).into_values().collect()
+    }
+
+    /// Takes the losses that belong into a segment that ends now: those of its topics, and those nobody can place.
+    pub(crate) fn recent(&self, meta: &SegmentMeta) -> Vec<Loss> {
+        let mut unwritten = self.unwritten.lock();
+        let all = meta.name.buffer == RECORDER_BUFFER;
+        let (taken, rest): (VecDeque<Loss>, VecDeque<Loss>) = std::mem::take(&mut *unwritten)
+            .into_iter()
+            .partition(|loss| all || loss.topic.as_deref().is_some_and(|topic| meta.holds(topic)));
+        *unwritten = rest;
+        taken.into()
     }
 
     /// Makes an error wait for the next call of the program that logs.
@@ -63,6 +86,38 @@ impl Losses {
     /// Returns the newest error, for the status.
     pub(crate) fn last_error(&self) -> Option<String> {
         self.last_error.lock().clone()
+    }
+}
+
+impl Inner {
+    /// Tells of losses: to the index, to the segments, and on `/tapeloop/losses`.
+    pub(super) fn tell_losses(&self) {
+        for loss in self.losses.take() {
+            self.index.lock().add_loss(loss.clone());
+            let own = loss.topic.as_deref().is_some_and(|topic| topic.starts_with("/tapeloop/"));
+            let mut unwritten = self.losses.unwritten.lock();
+            if unwritten.len() >= UNWRITTEN_LIMIT {
+                unwritten.pop_front();
+            }
+            unwritten.push_back(loss.clone());
+            drop(unwritten);
+            // A loss of what the recorder says of itself would only cause the next one.
+            if !own {
+                self.write_own("/tapeloop/losses", "tapeloop.Loss", &serde_json::to_value(&loss).unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// Returns the loss of a segment that may not have reached the disk.
+pub(super) fn of_unsynced(meta: &SegmentMeta, error: &io::Error) -> Loss {
+    Loss {
+        topic: None,
+        start_ns: Some(meta.start_ns),
+        end_ns: Some(meta.end_ns),
+        messages: None,
+        bytes: None,
+        reason: format!("disk: {error} (sync of {}); what it holds may be incomplete after a power cut", meta.key),
     }
 }
 

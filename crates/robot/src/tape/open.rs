@@ -21,6 +21,7 @@ use super::index::Index;
 use super::keeper::Keeper;
 use super::latched::Latched;
 use super::losses::Losses;
+use super::room::Room;
 use super::segment::{SegmentMeta, TopicSets};
 use super::transform::TransformFor;
 use super::upkeep::Upkeep;
@@ -140,13 +141,14 @@ impl Tape {
                 buffers: ArcSwap::from_pointee(buffers.clone()),
                 index: Mutex::new(found.index),
                 sets: Mutex::new(found.sets),
-                latched: Mutex::new(latched),
+                latched,
                 boot_file: Mutex::new(BootFile::new(boot_path)),
                 payload_memory: Arc::default(),
                 losses: Losses::default(),
                 taps: super::tap::Taps::default(),
                 expectations: super::expect::Expectations::default(),
-                upkeep: Upkeep::new(&*options.clock, options.evict),
+                upkeep: Upkeep::new(&*options.clock),
+                room: Room::new(options.evict),
                 writers: Mutex::default(),
                 keepers: Mutex::default(),
                 stopping: AtomicBool::new(false),

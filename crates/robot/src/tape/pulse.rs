@@ -67,9 +67,8 @@ impl Pulse {
 
     /// Returns the longest time between two messages since this was asked for the last time, and when it ended. Only one may ask.
     pub(crate) fn take_recent_gap(&self) -> Option<(i64, Timestamp)> {
-        let taken = self.recent.load();
-        self.recent.length_ns.store(0, Ordering::Relaxed);
-        taken
+        let length_ns = self.recent.length_ns.swap(0, Ordering::Relaxed);
+        (length_ns > 0).then(|| (length_ns, self.recent.end_ns.load(Ordering::Relaxed)))
     }
 }
 

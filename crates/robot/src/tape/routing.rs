@@ -2,12 +2,12 @@
 //!
 //! **Invariant:** a channel has at most one route into a buffer, and routes follow the order of the buffers.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use recording::mcap::segment::Definition;
-use recording::{Error, Result};
+use recording::{Error, Result, qos};
 
 use super::buffer::{Buffer, Job};
 use super::channel::{Channel, ChannelSpec, RateLimit, Route, Traffic};
@@ -15,15 +15,13 @@ use super::lane::{Class, ClassCell};
 use super::{CHANNEL_LIMIT, Channels, Inner};
 use crate::config::{Config, RECORDER_BUFFER};
 
-/// The encoding of ROS 2's QoS offers in a channel's metadata, and what says "transient local" in it.
-const QOS_KEY: &str = "offered_qos_profiles";
-
 impl Inner {
     /// Adds a channel and its routes.
     pub(super) fn add_channel(&self, channels: &mut Channels, spec: ChannelSpec) -> Result<Arc<Channel>> {
         let definition = self.define(channels, &spec)?;
-        let latched = spec.latched || is_transient_local(&spec) || self.config.load().is_latched(&spec.topic);
-        let channel = Arc::new(Channel { definition, latched, spec, routes: ArcSwap::default(), traffic: Traffic::default() });
+        let latched = spec.latched || qos::is_latched(&definition.topic) || self.config.load().is_latched(&spec.topic);
+        let (routes, traffic) = (ArcSwap::default(), Traffic::default());
+        let channel = Arc::new(Channel { definition, latched, latched_parts: OnceLock::new(), spec, routes, traffic });
         self.route(channels, &channel)?;
         channels.by_topic.entry(channel.spec.topic.clone()).or_default().push(channel.clone());
         Ok(channel)
@@ -184,23 +182,47 @@ impl Inner {
     }
 }
 
-fn is_transient_local(spec: &ChannelSpec) -> bool {
-    let Some(qos) = spec.metadata.get(QOS_KEY) else { return false };
-    // rosbag2 writes the policy by name, or by number in older versions: 1 is transient local.
-    qos.lines().filter_map(|line| line.split_once("durability:")).any(|(_, value)| matches!(value.trim(), "transient_local" | "1"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tape::channel::Stamp;
+    use crate::{Leave, OpenOptions, Tape};
 
     #[test]
-    fn transient_local_offers_are_latched() {
-        let spec = |qos: &str| ChannelSpec { metadata: [(QOS_KEY.to_owned(), qos.to_owned())].into(), ..ChannelSpec::default() };
-        assert!(is_transient_local(&spec("- history: keep_last\n  durability: transient_local\n")));
-        assert!(is_transient_local(&spec("- history: 1\n  durability: 1\n")));
-        assert!(!is_transient_local(&spec("- durability: volatile\n")));
-        assert!(!is_transient_local(&spec("- durability: 2\n")));
-        assert!(!is_transient_local(&ChannelSpec::default()));
+    fn what_says_so_of_itself_is_latched() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions { device: Some("rover".into()), threads: false, ..OpenOptions::default() };
+        let tape = Tape::open(folder.path(), Config::empty(), options).unwrap();
+        let is_latched = |topic: &str, qos: &str| {
+            let metadata = [(qos::KEY.to_owned(), qos.to_owned())].into();
+            tape.channel(ChannelSpec { topic: topic.into(), metadata, ..ChannelSpec::default() }).unwrap().is_latched()
+        };
+        assert!(is_latched("/a", "- history: keep_last\n  durability: transient_local\n"));
+        assert!(is_latched("/a", "- history: 1\n  durability: 1\n"));
+        assert!(is_latched("/left/tf_static", ""));
+        assert!(!is_latched("/a", "- durability: volatile\n") && !is_latched("/a", "- durability: 2\n") && !is_latched("/a", ""));
+        tape.close(Leave::CutShort).unwrap();
+    }
+
+    #[test]
+    fn a_buffer_that_is_configured_no_more_ends_when_nobody_can_reach_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = |text: &str| Config::parse(text, "test").unwrap();
+        let options = OpenOptions { device: Some("rover".into()), threads: false, ..OpenOptions::default() };
+        let (one, two) = ("[[buffer]]\nname = 'a'\ndisk = '1 h'\n", "[[buffer]]\nname = 'b'\ndisk = '1 h'\n");
+        let tape = Tape::open(folder.path(), config(&format!("{one}{two}")), options).unwrap();
+        let imu = tape.channel(ChannelSpec { topic: "/imu".into(), encoding: "text".into(), ..ChannelSpec::default() }).unwrap();
+        // Somebody is about to log, and has looked up where to.
+        let routes = imu.routes.load_full();
+        tape.reconfigure(config(one)).unwrap();
+        tape.turn();
+        let stamp = Stamp { sequence: 9, log_time_ns: 5, publish_time_ns: 5 };
+        routes[1].slot.load().push(routes[1].channel_id, stamp, &b"late".as_slice().into(), Vec::with_capacity, |_| {});
+        drop(routes);
+        tape.turn();
+        let view = tape.view();
+        let ended = view.buffers.iter().find(|buffer| &*buffer.name == "b").unwrap();
+        assert!(ended.config.is_none() && ended.segments.iter().any(|segment| segment.meta.closed && segment.meta.holds("/imu")));
+        tape.close(Leave::CutShort).unwrap();
     }
 }

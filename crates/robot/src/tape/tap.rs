@@ -98,12 +98,18 @@ impl Tape {
     /// Returns the latched values of topics as they are now, in the order of appending.
     pub fn latched_values(&self, filter: &TopicFilter) -> Vec<Heard> {
         let by_id: HashMap<u16, Arc<Channel>> = self.channels().into_iter().map(|channel| (channel.id(), channel)).collect();
-        let values = self.inner.latched.lock().current();
+        let values = self.inner.latched.current();
         let heard = values.into_iter().filter_map(|(channel_id, stamp, data)| {
             let channel = by_id.get(&channel_id).filter(|channel| filter.matches(&channel.spec.topic))?;
             Some(Heard::new(channel, stamp, data))
         });
         heard.collect()
+    }
+
+    /// Returns the latched values of one channel, as [`Self::latched_values`].
+    pub fn latched_of(&self, channel: &Arc<Channel>) -> Vec<Heard> {
+        let own = self.inner.latched.current().into_iter().filter(|(channel_id, ..)| *channel_id == channel.id());
+        own.map(|(_, stamp, data)| Heard::new(channel, stamp, data)).collect()
     }
 }
 

@@ -1,8 +1,8 @@
-//! What a tape does by itself: sync, close old segments, evict, keep the disk's floor, follow the clock, tell of losses.
+//! What a tape does by itself, and when: sync, close old segments, follow the clock, end buffers; [`super::room`] and losses, too.
 //!
 //! **Invariant:** `durable_until` of a buffer only moves when everything before it is on the disk.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,48 +11,36 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use recording::{Error, Kind, Loss, Result, time};
+use recording::{Error, Kind, Result, time};
 
 use super::buffer::{Buffer, Gate, Job, Unsynced};
 use super::channel::{ChannelSpec, Times};
-use super::eviction::{self, Budget, Candidate};
 use super::index::CLOCK_STEP_NS;
 use super::page_cache::PageCache;
 use super::segment::SegmentMeta;
-use super::{Inner, Tape, lane};
+use super::{Inner, Tape, lane, losses};
 use crate::clock::Clock;
-use crate::config::{DEFAULT_DISK_BYTES, LATCHED_BUFFER};
 
 /// How often the tape looks after itself.
 const TURN: Duration = Duration::from_millis(100);
 /// How often topics are sorted by how busy they are.
 const CLASSIFY_NS: i64 = time::SECOND_NS;
-/// A buffer with more segments than this is not looked through each time one is closed, but
-const EVICT_AT_ONCE: usize = 512;
-/// so often.
-const EVICT_NS: i64 = 100_000_000;
-/// How long segments of buffers that are configured no more stay, unless the disk gets full.
-const UNCONFIGURED_NS: i64 = 7 * 86_400 * time::SECOND_NS;
 /// How often metrics are written to `/tapeloop/metrics`.
 const METRICS_NS: i64 = 10 * time::SECOND_NS;
 /// How often chunks are closed in a buffer that is never synced.
 const SEAL_NS: i64 = time::SECOND_NS;
 /// The wall clock is looked at every [`TURN`]; a message that finds it further away looks again.
 const FAR_NS: u64 = 1_000_000_000;
-/// How many losses wait for a segment to be written into.
-const UNWRITTEN_LIMIT: usize = 10_000;
 
 /// When what was done last.
 pub(crate) struct Upkeep {
     sync_turn: Mutex<()>,
     state: Mutex<State>,
-    unwritten: Mutex<VecDeque<Loss>>,
     folders: Mutex<BTreeSet<PathBuf>>,
     page_cache: Mutex<PageCache>,
     retiring: Mutex<Vec<Arc<Buffer>>>,
     wake: Condvar,
     asleep: Mutex<bool>,
-    evict: bool,
     last_utc_ns: AtomicI64,
 }
 
@@ -63,11 +51,10 @@ struct State {
     offset_ns: i64,
     rates: Vec<(u64, f64)>,
     due: std::collections::HashMap<Arc<str>, i64>,
-    floor_told: bool,
 }
 
 impl Upkeep {
-    pub(crate) fn new(clock: &dyn Clock, evict: bool) -> Self {
+    pub(crate) fn new(clock: &dyn Clock) -> Self {
         let now_ns = clock.monotonic_ns();
         Self {
             sync_turn: Mutex::default(),
@@ -78,15 +65,12 @@ impl Upkeep {
                 offset_ns: clock.utc_ns().saturating_sub(now_ns),
                 rates: Vec::new(),
                 due: Default::default(),
-                floor_told: false,
             }),
-            unwritten: Mutex::default(),
             folders: Mutex::default(),
             page_cache: Mutex::default(),
             retiring: Mutex::default(),
             wake: Condvar::new(),
             asleep: Mutex::default(),
-            evict,
             last_utc_ns: AtomicI64::new(clock.utc_ns()),
         }
     }
@@ -95,22 +79,6 @@ impl Upkeep {
     #[inline]
     pub(crate) fn is_far_from_last(&self, utc_ns: i64) -> bool {
         utc_ns.abs_diff(self.last_utc_ns.load(Ordering::Relaxed)) > FAR_NS
-    }
-
-    /// Takes the losses that belong into a segment that ends now: those of its topics, and those nobody can place.
-    pub(crate) fn recent_losses(&self, meta: &SegmentMeta) -> Vec<Loss> {
-        let mut unwritten = self.unwritten.lock();
-        let all = meta.name.buffer == crate::config::RECORDER_BUFFER;
-        let (taken, rest): (VecDeque<Loss>, VecDeque<Loss>) = std::mem::take(&mut *unwritten)
-            .into_iter()
-            .partition(|loss| all || loss.topic.as_deref().is_some_and(|topic| meta.holds(topic)));
-        *unwritten = rest;
-        taken.into()
-    }
-
-    /// Returns whether segments may be evicted.
-    pub(crate) fn evicts(&self) -> bool {
-        self.evict
     }
 
     /// Takes buffers that are configured no more, to be emptied and forgotten.
@@ -176,17 +144,18 @@ impl Inner {
                 }
             }
         }
-        if let Err(error) = self.sync(&due) {
+        if let Err(error) = self.sync(&due, self.config.load().segment.age_ns) {
             self.losses.fail(error);
         }
     }
 
     /// Makes everything durable that was accepted so far, in every buffer.
     pub(super) fn sync_all(&self) -> Result<()> {
-        self.sync(&self.buffers.load_full())
+        self.sync(&self.buffers.load_full(), 0)
     }
 
-    fn sync(&self, buffers: &[Arc<Buffer>]) -> Result<()> {
+    /// Makes buffers durable, and latched values where the last ones were written `latched_age_ns` ago.
+    fn sync(&self, buffers: &[Arc<Buffer>], latched_age_ns: i64) -> Result<()> {
         if buffers.is_empty() {
             return Ok(());
         }
@@ -195,7 +164,7 @@ impl Inner {
         let gates: Vec<Arc<Gate>> = buffers.iter().map(|buffer| self.seal(buffer)).collect();
         gates.iter().for_each(|gate| gate.wait());
         let mut outcome = self.boot_file.lock().write(&*self.disk).map_err(|error| Error::io("cannot write the boot file", error));
-        if let Err(error) = self.write_latched() {
+        if let Err(error) = self.write_latched(latched_age_ns) {
             outcome = outcome.and(Err(Error::io("cannot write latched values", error)));
         }
         let unsynced = self.index.lock().unsynced();
@@ -248,7 +217,7 @@ impl Inner {
                     outcome = Err(error);
                 }
                 Err(error) => {
-                    self.losses.add(unsynced_loss(&meta, &error));
+                    self.losses.add(losses::of_unsynced(&meta, &error));
                     self.keeper.closed(&meta);
                     outcome = Err(error);
                 }
@@ -309,7 +278,7 @@ impl Inner {
         if classify.is_some() {
             self.evict_unconfigured();
         }
-        self.finish_retired();
+        self.finish_idle_retired();
         if floor.is_some() {
             self.evict_latched();
             self.keep_floor();
@@ -357,24 +326,6 @@ impl Inner {
         self.write_event("clock_step", &message, serde_json::json!({ "step_ns": step_ns }));
     }
 
-    /// Tells of losses: to the index, to the segments, and on `/tapeloop/losses`.
-    pub(super) fn tell_losses(&self) {
-        for loss in self.losses.take() {
-            self.index.lock().add_loss(loss.clone());
-            let own = loss.topic.as_deref().is_some_and(|topic| topic.starts_with("/tapeloop/"));
-            let mut unwritten = self.upkeep.unwritten.lock();
-            if unwritten.len() >= UNWRITTEN_LIMIT {
-                unwritten.pop_front();
-            }
-            unwritten.push_back(loss.clone());
-            drop(unwritten);
-            // A loss of what the recorder says of itself would only cause the next one.
-            if !own {
-                self.write_own("/tapeloop/losses", "tapeloop.Loss", &serde_json::to_value(&loss).unwrap_or_default());
-            }
-        }
-    }
-
     /// Writes an event to `/tapeloop/events`.
     pub(super) fn write_event(&self, kind: &str, message: &str, detail: serde_json::Value) {
         let event = serde_json::json!({ "kind": kind, "message": message, "detail": detail, "device": self.device, "host": self.host });
@@ -402,7 +353,7 @@ impl Inner {
     }
 
     /// Logs a message of the recorder itself.
-    fn write_own(&self, topic: &str, type_name: &str, value: &serde_json::Value) {
+    pub(super) fn write_own(&self, topic: &str, type_name: &str, value: &serde_json::Value) {
         let schema = recording::Schema {
             name: type_name.into(),
             encoding: "jsonschema".into(),
@@ -417,215 +368,17 @@ impl Inner {
         let _ = self.accept(&channel, json.as_bytes().into(), Times::default());
     }
 
-    /// Removes old segments of buffers that are configured no more.
-    fn evict_unconfigured(&self) {
-        if !self.upkeep.evict {
-            return;
-        }
-        let active = self.buffers.load();
-        let oldest_ns = self.clock.utc_ns().saturating_sub(UNCONFIGURED_NS);
-        let gone: Vec<Arc<SegmentMeta>> = {
-            let index = self.index.lock();
-            let unconfigured = |name: &&Arc<str>| &***name != LATCHED_BUFFER && !active.iter().any(|buffer| buffer.name == **name);
-            let old = |meta: &&Arc<SegmentMeta>| {
-                let correction_ns = index.correction_ns(meta);
-                let comparable = meta.file_clock == self.clock.is_file();
-                comparable && meta.end_ns.saturating_add(correction_ns) < oldest_ns && !self.keeper.names(meta, correction_ns)
-            };
-            index.buffers().filter(unconfigured).flat_map(|name| index.of(name)).filter(old).cloned().collect()
-        };
-        gone.iter().for_each(|meta| self.remove_segment(meta));
-    }
-
-    /// Removes what is over the budget of a buffer.
-    pub(super) fn evict(&self, buffer: &Arc<Buffer>) {
-        if !self.upkeep.evict {
-            return;
-        }
-        let config = buffer.config.load();
-        let now_ns = self.clock.monotonic_ns();
-        let many = self.index.lock().count_of(&buffer.name) > EVICT_AT_ONCE;
-        if many && now_ns - buffer.evicted_ns.load(Ordering::Relaxed) < EVICT_NS {
-            return;
-        }
-        buffer.evicted_ns.store(now_ns, Ordering::Relaxed);
-        buffer.evicted_at_bytes.store(buffer.counters.written_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
-        let lanes = buffer.lanes.lock().clone();
-        let open_bytes: u64 = lanes.iter().filter_map(|lane| lane.open.lock().as_ref().map(|segment| segment.meta.size_bytes)).sum();
-        let size = config.size_bytes.unwrap_or_else(|| {
-            let total = self.disk.space(&self.root).map_or(u64::MAX, |(_, total)| total);
-            DEFAULT_DISK_BYTES.min(total / 10)
-        });
-        let utc_ns = self.clock.utc_ns();
-        let budget =
-            Budget { oldest_ns: config.age_ns.map(|age_ns| utc_ns.saturating_sub(age_ns)), bytes: size.saturating_sub(open_bytes) };
-        let mut waiting = Vec::new();
-        let gone = {
-            let index = self.index.lock();
-            let mut candidates = Vec::new();
-            let mut unnamed = Vec::new();
-            for meta in index.of(&buffer.name) {
-                let correction_ns = index.correction_ns(meta);
-                let named = self.keeper.names(meta, correction_ns);
-                let stays = match &meta.ram {
-                    Some(ram) => (named || ram.is_wanted()) && !ram.is_written(),
-                    None => named,
-                };
-                if stays {
-                    waiting.extend(meta.ram.as_ref().filter(|ram| !ram.has_file()).map(|_| meta.clone()));
-                    continue;
-                }
-                // Of a buffer in memory only what recordings name is on the disk.
-                if meta.in_memory && meta.ram.is_none() {
-                    unnamed.push(meta.clone());
-                    continue;
-                }
-                // A file's times say nothing about age on the wall clock, nor the other way round.
-                let comparable = meta.file_clock == self.clock.is_file();
-                let end_ns = match comparable {
-                    true if meta.start_ns <= meta.end_ns => meta.end_ns.saturating_add(correction_ns),
-                    // Of one that is damaged as a whole nobody knows its times: it goes with the one before it.
-                    true => candidates.last().map_or(i64::MAX, |before: &Candidate<'_>| before.end_ns),
-                    false => i64::MAX,
-                };
-                candidates.push(Candidate { meta, end_ns });
-            }
-            unnamed.extend(eviction::choose(&candidates, budget));
-            unnamed
-        };
-        if buffer.is_ram() {
-            // One that was closed just now waits for a sync that it does not need, and would keep its memory until then.
-            let evicted = |meta: &Arc<SegmentMeta>| gone.iter().any(|gone| Arc::ptr_eq(gone, meta));
-            buffer.unsynced.lock().retain(|unsynced| !evicted(&unsynced.meta));
-        }
-        self.limit_waiting(buffer, &waiting, budget.bytes);
-        for meta in gone {
-            self.let_segment_go(&meta);
-            buffer.counters.evicted_segments.fetch_add(1, Ordering::Relaxed);
-            buffer.counters.evicted_bytes.fetch_add(meta.size_bytes, Ordering::Relaxed);
-        }
-    }
-
-    /// Loses the oldest segments in memory that wait to be written for recordings, where all of them have more than `limit` bytes:
-    /// a disk that cannot keep up must not take the machine's memory.
-    fn limit_waiting(&self, buffer: &Buffer, waiting: &[Arc<SegmentMeta>], limit: u64) {
-        let mut bytes: u64 = waiting.iter().map(|meta| meta.size_bytes).sum();
-        for meta in waiting {
-            if bytes <= limit {
-                return;
-            }
-            bytes -= meta.size_bytes;
-            self.remove_segment(meta);
-            let reason = format!("disk: too slow for what recordings keep of memory (buffer '{}')", buffer.name);
-            for topic in &*meta.topics {
-                self.losses.add(Loss {
-                    topic: Some(topic.to_string()),
-                    start_ns: Some(meta.start_ns),
-                    end_ns: Some(meta.end_ns),
-                    messages: None,
-                    bytes: None,
-                    reason: reason.clone(),
-                });
-            }
-            self.losses.fail(Error::unavailable(reason));
-        }
-    }
-
-    /// Removes a segment, or lets one in memory go that recordings have on the disk.
-    fn let_segment_go(&self, meta: &Arc<SegmentMeta>) {
-        if meta.ram.as_ref().is_some_and(|ram| ram.is_written()) {
-            // If no recording names it, the next pass takes it from the disk, too.
-            self.index.lock().add(Arc::new(SegmentMeta { ram: None, ..(**meta).clone() }));
-        } else {
-            self.remove_segment(meta);
-        }
-    }
-
-    /// Removes a segment: first from the index, then from the disk.
-    pub(super) fn remove_segment(&self, meta: &Arc<SegmentMeta>) {
-        self.index.lock().remove(meta);
-        if meta.ram.is_some() {
-            return;
-        }
-        match self.disk.remove(&self.root.join(&*meta.key)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.index.lock().put(meta.clone());
-                self.losses.fail(Error::io(format!("cannot evict {}", meta.key), error));
-            }
-            _ => {}
-        }
-    }
-
-    /// Returns how many bytes of a disk of `total` stay free.
-    pub(super) fn floor_bytes(&self, total: u64) -> u64 {
-        self.config.load().floor_bytes.unwrap_or_else(|| (total / 20).min(1_000_000_000))
-    }
-
-    fn keep_floor(&self) {
-        let Ok((free, total)) = self.disk.space(&self.root) else { return };
-        let floor = self.floor_bytes(total);
-        if free >= floor {
-            self.upkeep.state.lock().floor_told = false;
-            return;
-        }
-        let freed = self.make_room(floor - free);
-        if freed < floor - free && !std::mem::replace(&mut self.upkeep.state.lock().floor_told, true) {
-            let message = format!("only {free} bytes of the disk are free, below the floor of {floor}, and there is nothing left to evict");
-            self.write_event("disk_floor", &message, serde_json::json!({ "free_bytes": free, "floor_bytes": floor }));
-        }
-    }
-
-    /// Evicts the oldest unnamed segments, of whatever buffer, until `needed` bytes are free; then gives up recordings.
-    pub(super) fn make_room(&self, needed: u64) -> u64 {
-        if !self.upkeep.evict {
-            return 0;
-        }
-        let mut freed = 0;
-        let mut segments = 0;
-        let mut given_up = Vec::new();
-        loop {
-            let oldest = {
-                let index = self.index.lock();
-                let unnamed = |meta: &&Arc<SegmentMeta>| {
-                    meta.ram.is_none() && meta.latched_since_ns.is_none() && !self.keeper.names(meta, index.correction_ns(meta))
-                };
-                let mut unnamed: Vec<&Arc<SegmentMeta>> = index.all().filter(unnamed).collect();
-                unnamed.sort_by_key(|meta| meta.end_ns.saturating_add(index.correction_ns(meta)));
-                let mut bytes = 0;
-                let enough = |meta: &&&Arc<SegmentMeta>| {
-                    let before = bytes;
-                    bytes += meta.size_bytes;
-                    before < needed - freed
-                };
-                unnamed.iter().take_while(enough).map(|meta| Arc::clone(meta)).collect::<Vec<_>>()
-            };
-            for meta in &oldest {
-                self.remove_segment(meta);
-                freed += meta.size_bytes;
-                segments += 1;
-            }
-            if freed >= needed {
-                break;
-            }
-            match self.keeper.give_up_one() {
-                Some(recording) => given_up.push(recording),
-                None => break,
-            }
-        }
-        if segments > 0 || !given_up.is_empty() {
-            let message = match given_up.as_slice() {
-                [] => format!("the disk is full: {segments} unnamed segments ({freed} bytes) were evicted before their time"),
-                names => format!("the disk is full: recordings were given up: {}", names.join(", ")),
-            };
-            let detail = serde_json::json!({ "freed_bytes": freed, "segments": segments, "recordings": given_up });
-            self.write_event("disk_full", &message, detail);
-        }
-        freed
+    /// Ends buffers that are configured no more, once nobody can put anything into them.
+    fn finish_idle_retired(&self) {
+        // One reference is here, one is the writer's; whoever logs and has the routes from before has another.
+        let own = 1 + usize::from(self.threaded);
+        let idle = self.upkeep.retiring.lock().extract_if(.., |buffer| Arc::strong_count(buffer) <= own).collect();
+        self.finish_retired(idle);
     }
 
     /// Empties buffers that are configured no more, and stops their writers.
-    fn finish_retired(&self) {
-        for buffer in std::mem::take(&mut *self.upkeep.retiring.lock()) {
+    fn finish_retired(&self, buffers: Vec<Arc<Buffer>>) {
+        for buffer in buffers {
             self.end_buffer(&buffer);
             if let Err(error) = self.sync_buffer(&buffer) {
                 self.losses.fail(Error::io(format!("buffer '{}' cannot be synced", buffer.name), error));
@@ -669,7 +422,8 @@ impl Inner {
         for buffer in buffers.iter() {
             self.end_buffer(buffer);
         }
-        self.finish_retired();
+        let retired = std::mem::take(&mut *self.upkeep.retiring.lock());
+        self.finish_retired(retired);
         let synced =
             buffers.iter().try_for_each(|buffer| self.sync_buffer(buffer)).map_err(|error| Error::io("cannot sync the tape", error));
         join(&self.writers);
@@ -697,16 +451,5 @@ fn join(threads: &Mutex<Vec<JoinHandle<()>>>) {
         if thread.thread().id() != here {
             let _ = thread.join();
         }
-    }
-}
-
-fn unsynced_loss(meta: &SegmentMeta, error: &io::Error) -> Loss {
-    Loss {
-        topic: None,
-        start_ns: Some(meta.start_ns),
-        end_ns: Some(meta.end_ns),
-        messages: None,
-        bytes: None,
-        reason: format!("disk: {error} (sync of {}); what it holds may be incomplete after a power cut", meta.key),
     }
 }

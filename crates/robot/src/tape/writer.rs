@@ -217,7 +217,7 @@ impl Inner {
     /// Ends an open segment and hands it to the next sync.
     fn close_segment(&self, buffer: &Arc<Buffer>, open: &mut Option<OpenSegment>) {
         let Some(mut segment) = open.take() else { return };
-        let losses = self.upkeep.recent_losses(segment.look(&self.sets));
+        let losses = self.losses.recent(segment.look(&self.sets));
         let finished = segment.finish(self.clock.utc_ns(), self.clock.monotonic_ns(), &losses);
         if let Err(error) = finished {
             // Its chunks are there; it lacks its end, which the next start adds.

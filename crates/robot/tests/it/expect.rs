@@ -1,67 +1,19 @@
 //! Expectations, on a clock that the test moves.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use recording::{Loss, TopicFilter, read};
-use robot::clock::Clock;
 use robot::tape::{ExpectationState, ExpectationStatus};
-use robot::{Channel, ChannelSpec, Config, Leave, OpenOptions, SaveRequest, Tape, Times, When};
-use tempfile::TempDir;
+use robot::{Config, Leave, SaveRequest, When};
 
-const MS: i64 = 1_000_000;
-const SECOND: i64 = 1_000 * MS;
-const T0: i64 = 1_700_000_000 * SECOND;
+use crate::world::{MS, SECOND, T0, World};
 
-struct HandClock {
-    passed_ns: AtomicI64,
-    stepped_ns: AtomicI64,
+trait Expecting {
+    fn status(&self) -> ExpectationStatus;
+    fn end(self) -> (Vec<serde_json::Value>, Vec<Loss>);
 }
 
-impl Clock for HandClock {
-    fn utc_ns(&self) -> i64 {
-        T0 + self.passed_ns.load(Ordering::Relaxed) + self.stepped_ns.load(Ordering::Relaxed)
-    }
-
-    fn monotonic_ns(&self) -> i64 {
-        self.passed_ns.load(Ordering::Relaxed) + SECOND
-    }
-}
-
-struct World {
-    folder: TempDir,
-    clock: Arc<HandClock>,
-    tape: Tape,
-}
-
-impl World {
-    fn new(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(HandClock { passed_ns: AtomicI64::new(0), stepped_ns: AtomicI64::new(0) });
-        let options = OpenOptions { clock: clock.clone(), threads: false, device: Some("rover".into()), ..OpenOptions::default() };
-        let tape = Tape::open(folder.path(), Config::parse(config, "test").unwrap(), options).unwrap();
-        tape.turn();
-        Self { folder, clock, tape }
-    }
-
-    fn channel(&self, topic: &str) -> Arc<Channel> {
-        self.tape.channel(ChannelSpec { topic: topic.into(), encoding: "text".into(), ..ChannelSpec::default() }).unwrap()
-    }
-
-    /// Lets time pass; every `every_ns` a message comes.
-    fn run(&self, ns: i64, channel: &Arc<Channel>, every_ns: i64) {
-        let step_ns = 10 * MS;
-        for at in 1..=ns / step_ns {
-            self.clock.passed_ns.fetch_add(step_ns, Ordering::Relaxed);
-            if every_ns > 0 && at * step_ns % every_ns == 0 {
-                self.tape.append(channel, b"x".as_slice().into(), Times::default()).unwrap();
-            }
-            if at % 10 == 0 {
-                self.tape.turn();
-            }
-        }
-    }
-
+impl Expecting for World {
     fn status(&self) -> ExpectationStatus {
         self.tape.status().expectations.remove(0)
     }
@@ -174,4 +126,67 @@ fn expectations_change_with_the_configuration() {
     world.run(SECOND, &lidar, 0);
     assert!(world.tape.status().expectations.is_empty());
     assert_eq!(world.end().1.len(), 1, "what was violated ended with the configuration");
+}
+
+#[test]
+fn every_expectation_of_a_topic_sees_a_short_gap() {
+    let expect = |name: &str| format!("[[expect]]\nname = '{name}'\ntopics = ['/lidar']\nmax_gap = '300ms'\ngrace = '0s'\n");
+    let world = World::new(&["a", "b", "c"].map(expect).concat());
+    let lidar = world.channel("/lidar");
+    world.run(2 * SECOND, &lidar, 100 * MS);
+    // Shorter than a look at it.
+    world.run(330 * MS, &lidar, 0);
+    world.run(SECOND, &lidar, 100 * MS);
+    let violations: Vec<u64> = world.tape.status().expectations.iter().map(|status| status.violations).collect();
+    assert_eq!(violations, [1, 1, 1]);
+}
+
+#[test]
+fn what_is_still_counted_at_the_end_is_judged_then() {
+    let config = "[[expect]]\ntopics = ['/gps']\nrate = '1 Hz ± 5 %'\ngrace = '5s'";
+    let judged = |ns: i64, silent_ns: i64| {
+        let world = World::new(config);
+        let gps = world.channel("/gps");
+        world.run(ns, &gps, SECOND);
+        world.run(silent_ns, &gps, 0);
+        assert_eq!(world.status().violations, 0);
+        world.tape.judge_finally();
+        let status = world.status();
+        (status.violations, status.judged)
+    };
+    // Windows have 40 s.
+    assert_eq!(judged(50 * SECOND, 10 * SECOND), (1, true));
+    assert_eq!(judged(60 * SECOND, 0), (0, true));
+    assert_eq!(judged(20 * SECOND, 0), (0, true));
+    // Nothing is known before the grace is over, and of less than a second.
+    assert_eq!(judged(3 * SECOND, 0), (0, false));
+    assert_eq!(judged(5500 * MS, 0), (0, false));
+}
+
+#[test]
+fn a_clock_that_is_set_does_not_end_the_grace() {
+    let world = World::new("[[expect]]\ntopics = ['/gps']\nrequired = true\ngrace = '5 s'");
+    let imu = world.channel("/imu");
+    world.run(SECOND, &imu, 100 * MS);
+    world.clock.stepped_ns.store(3600 * SECOND, Ordering::Relaxed);
+    world.run(SECOND, &imu, 100 * MS);
+    assert_eq!(world.status().violations, 0);
+    world.run(4 * SECOND, &imu, 100 * MS);
+    let status = world.status();
+    assert_eq!((status.violations, status.since_ns), (1, Some(T0 + 3600 * SECOND)));
+}
+
+#[test]
+fn what_was_not_as_expected_needs_no_second_copy() {
+    let buffers = "[[buffer]]\nname = 'a'\ndisk = '1 h'\n[[buffer]]\nname = 'b'\ndisk = '1 h'\n";
+    let world = World::new(&format!("{buffers}[[expect]]\ntopics = ['/lidar']\nmax_gap = '300ms'\ngrace = '0s'"));
+    let lidar = world.channel("/lidar");
+    world.run(SECOND, &lidar, 100 * MS);
+    world.run(SECOND, &lidar, 0);
+    world.run(3 * SECOND, &lidar, 100 * MS);
+    let save = SaveRequest { start: Some(When::Ns(T0)), topics: vec!["/lidar".into()], ..SaveRequest::default() };
+    let manifest = world.tape.save(&save).unwrap();
+    assert!(manifest.missing.iter().any(|loss| loss.reason.starts_with("expected: ")), "{:?}", manifest.missing);
+    let buffers: Vec<&str> = manifest.selections.iter().map(|selection| selection.buffer.as_str()).collect();
+    assert_eq!(buffers, ["a"]);
 }

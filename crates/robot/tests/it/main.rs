@@ -4,6 +4,8 @@
 
 mod agent;
 mod expect;
+mod latched;
 mod odd_input;
 mod tape;
 mod versions;
+mod world;

@@ -18,7 +18,7 @@ const TRANSFORMS_LIMIT: usize = 256;
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) spec: ChannelSpec,
-    /// Whether its last value is kept: the agent takes static transforms as latched, whatever their channel says.
+    /// Whether its last value is kept: the agent takes more as latched than what a channel says is.
     pub(super) is_latched: bool,
     /// The last values, where the agent will want them again.
     pub(super) latched: VecDeque<Latched>,
@@ -43,7 +43,7 @@ struct Lost {
 
 impl Known {
     pub(super) fn new(spec: ChannelSpec) -> Self {
-        let is_latched = spec.latched || is_transforms(&spec);
+        let is_latched = spec.latched || recording::qos::is_latched(&spec.to_topic());
         Self { spec, is_latched, latched: VecDeque::new(), lost: None }
     }
 

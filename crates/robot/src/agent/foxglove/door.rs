@@ -66,7 +66,7 @@ impl Door {
             return if known { Ok(()) } else { Err(Error::new(Kind::Denied, "it does not show the token: open ws://…/?token=…")) };
         }
         let origin = text(header::ORIGIN).filter(|origin| !DESKTOP_ORIGINS.contains(origin));
-        host_check::check(text(header::HOST), origin, false, None)
+        host_check::check(text(header::HOST), origin, None, false, None)
             .map_err(|error| Error::new(Kind::Denied, format!("{}, or set foxglove_token in [agent]", error.message())))
     }
 }

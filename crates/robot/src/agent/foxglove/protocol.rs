@@ -5,6 +5,7 @@
 //! **Invariant:** no byte of a viewer makes this code panic, or take more memory than the viewer sent.
 
 use recording::Schema;
+use recording::json::write_base64;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -49,18 +50,6 @@ pub(super) enum Said {
         /// What the answer is to be called.
         #[serde(default)]
         id: Option<String>,
-    },
-    /// It wants to hear when parameters change; none means all.
-    SubscribeParameterUpdates {
-        /// Their names.
-        #[serde(default)]
-        parameter_names: Vec<String>,
-    },
-    /// It does not want to hear that any more; none means all.
-    UnsubscribeParameterUpdates {
-        /// Their names.
-        #[serde(default)]
-        parameter_names: Vec<String>,
     },
     /// It asks for something to be done.
     #[serde(skip)]
@@ -165,24 +154,14 @@ pub(super) fn channel(channel: &Channel) -> Value {
 
 fn schema_text(schema: &Schema) -> String {
     if BINARY_SCHEMAS.contains(&schema.encoding.as_str()) {
-        base64(&schema.data)
+        // Without the quotes around it.
+        let mut json = Vec::new();
+        write_base64(&mut json, &schema.data);
+        String::from_utf8_lossy(json.trim_ascii().strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or_default())
+            .into_owned()
     } else {
         String::from_utf8_lossy(&schema.data).into_owned()
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let part = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
-        let bits = part(0) << 16 | part(1) << 8 | part(2);
-        for digit in 0..4 {
-            let filled = digit <= group.len();
-            text.push(if filled { char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]) } else { '=' });
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -213,9 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_that_of_everybody() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
+    fn definitions_that_are_no_text_are_base64() {
+        let schema = |encoding: &str| Schema { name: "x".into(), encoding: encoding.into(), data: b"foob".as_slice().into() };
+        assert_eq!((schema_text(&schema("protobuf")).as_str(), schema_text(&schema("ros2msg")).as_str()), ("Zm9vYg==", "foob"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the thread alone decides what the viewer is sent and in which order, so that latched values come first.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -10,25 +10,26 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket};
 use recording::{Error, Result, TopicFilter};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::protocol::{self, Call, Said, Subscription};
 use super::{parameters, services};
+use crate::Channel;
 use crate::agent::Shared;
 use crate::tape::{Heard, Tap};
-use crate::{Channel, Tape};
 
 /// How many bytes wait for a viewer that is slow.
 const HELD_LIMIT: usize = 32 << 20;
-/// How many of those are under way to its socket.
-const SENDING_LIMIT: usize = 2;
+/// How many messages wait for its socket beside: they have no limit of bytes.
+const SENDING_LIMIT: usize = 1;
 /// How many wishes of a viewer wait.
 const WISH_LIMIT: usize = 64;
 /// How long to wait for a message before the viewer's wishes are looked at.
 const STEP: Duration = Duration::from_millis(20);
 /// How often new channels are looked for.
 const CHANNELS_NS: i64 = 200_000_000;
-/// How often parameters and what was left out are told, if they changed.
+/// How often it is told how much was left out, if that changed.
 const NEWS_NS: i64 = 1_000_000_000;
 /// How often the viewer is asked whether it lives.
 const PING_NS: i64 = 20_000_000_000;
@@ -73,21 +74,19 @@ pub(super) async fn serve(agent: &Arc<Shared>, mut socket: WebSocket) {
 
 /// Starts the thread that hears the tape.
 fn start(agent: Arc<Shared>, wished: mpsc::Receiver<Result<Said, String>>, out: mpsc::Sender<Message>) -> Result<()> {
-    let nothing = TopicFilter::parse(&["!**"])?;
-    let tap = agent.tape.tap(nothing, HELD_LIMIT)?;
+    let tap = agent.tape.tap(TopicFilter::exactly::<String>([]), HELD_LIMIT)?;
+    let runtime = Handle::current();
     let spawned = thread::Builder::new().name("agent-viewer".into()).spawn(move || {
         let now_ns = agent.clock.monotonic_ns();
         let viewer = Viewer {
             agent,
             tap,
             out,
+            runtime,
             channels: HashMap::new(),
             known: 0,
             subscriptions: HashMap::new(),
             latched_until: HashMap::new(),
-            parameters: HashSet::new(),
-            every_parameter: false,
-            told: BTreeMap::new(),
             told_dropped: 0,
             channels_ns: now_ns,
             news_ns: now_ns,
@@ -102,6 +101,7 @@ struct Viewer {
     agent: Arc<Shared>,
     tap: Tap,
     out: mpsc::Sender<Message>,
+    runtime: Handle,
     /// Those that it was told of, by their ids.
     channels: HashMap<u64, Arc<Channel>>,
     /// How many definitions there were when it was told.
@@ -110,10 +110,6 @@ struct Viewer {
     subscriptions: HashMap<u16, u32>,
     /// Up to where messages of a channel were told as latched values.
     latched_until: HashMap<u16, u64>,
-    /// Which parameters it wants to hear of, and all of them.
-    parameters: HashSet<String>,
-    every_parameter: bool,
-    told: BTreeMap<String, Value>,
     told_dropped: u64,
     channels_ns: i64,
     news_ns: i64,
@@ -136,8 +132,11 @@ impl Viewer {
                         Err(mpsc::error::TryRecvError::Disconnected) => return Err(Gone),
                     }
                 }
-                if let Some(heard) = self.tap.next(STEP) {
-                    self.tell(&heard)?;
+                // Only where there is room a message is taken from the tap, which drops what is oldest while there is none.
+                let room = self.runtime.block_on(self.out.clone().reserve_owned()).map_err(|_| Gone)?;
+                match self.tap.next(STEP).and_then(|heard| self.message(&heard)) {
+                    Some(message) => drop(room.send(message)),
+                    None => drop(room),
                 }
                 self.tell_news()?;
             }
@@ -192,20 +191,6 @@ impl Viewer {
                 let names: Vec<String> = parameters.into_iter().map(|parameter| parameter.name).collect();
                 if names.is_empty() { Ok(()) } else { self.tell_parameters(&names, id.as_deref()) }
             }
-            Said::SubscribeParameterUpdates { parameter_names } => {
-                self.every_parameter |= parameter_names.is_empty();
-                let all = parameters::all(&self.agent.tape);
-                self.parameters.extend(parameter_names.into_iter().filter(|name| all.contains_key(name)));
-                Ok(())
-            }
-            Said::UnsubscribeParameterUpdates { parameter_names } => {
-                if parameter_names.is_empty() {
-                    self.parameters.clear();
-                    self.every_parameter = false;
-                }
-                self.parameters.retain(|name| !parameter_names.contains(name));
-                Ok(())
-            }
             Said::Call(call) => self.call(&call),
             Said::Other => self.status(1, "the recorder does not do that"),
         }
@@ -221,8 +206,10 @@ impl Viewer {
         self.subscriptions.insert(channel.id(), subscription.id);
         self.tap.want(&channel, true);
         if channel.is_latched() {
-            for value in latched_values(&self.agent.tape, &channel) {
-                self.tell(&value)?;
+            for value in self.agent.tape.latched_of(&channel) {
+                if let Some(message) = self.message(&value) {
+                    self.send(message)?;
+                }
                 self.latched_until.insert(channel.id(), value.sequence);
             }
         }
@@ -238,16 +225,12 @@ impl Viewer {
         }
     }
 
-    fn tell(&mut self, heard: &Heard) -> Result<(), Gone> {
+    /// Returns what the viewer is sent of a message, if it wants it and was not told of it as a latched value.
+    fn message(&self, heard: &Heard) -> Option<Message> {
         let id = heard.channel.id();
         let told = self.latched_until.get(&id).is_some_and(|until| heard.sequence <= *until);
-        match self.subscriptions.get(&id) {
-            Some(subscription) if !told => {
-                let message = protocol::message(*subscription, heard.log_time_ns, &heard.data);
-                self.send(Message::Binary(message.into()))
-            }
-            _ => Ok(()),
-        }
+        let subscription = self.subscriptions.get(&id).filter(|_| !told)?;
+        Some(Message::Binary(protocol::message(*subscription, heard.log_time_ns, &heard.data).into()))
     }
 
     fn call(&self, call: &Call) -> Result<(), Gone> {
@@ -294,15 +277,6 @@ impl Viewer {
             let message = format!("{dropped} messages are left out here, because they come faster than this viewer takes them");
             self.send_json(&json!({ "op": "status", "level": 1, "message": message, "id": DROPPED_STATUS }))?;
         }
-        if !self.every_parameter && self.parameters.is_empty() {
-            return Ok(());
-        }
-        let mut all = parameters::all(&self.agent.tape);
-        all.retain(|name, value| (self.every_parameter || self.parameters.contains(name)) && self.told.get(name) != Some(value));
-        if !all.is_empty() {
-            self.send_json(&parameters::answer(&all, None))?;
-            self.told.append(&mut all);
-        }
         Ok(())
     }
 
@@ -319,11 +293,4 @@ impl Viewer {
     fn send(&self, message: Message) -> Result<(), Gone> {
         self.out.blocking_send(message).map_err(|_| Gone)
     }
-}
-
-/// Returns the latched values of one channel.
-fn latched_values(tape: &Tape, channel: &Arc<Channel>) -> Vec<Heard> {
-    let mut values = tape.latched_values(&TopicFilter::at_least(&channel.topic().name));
-    values.retain(|value| value.channel.id() == channel.id());
-    values
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use recording::{Timestamp, time};
 
-use super::{ExpectationState, ExpectationStatus, LISTED_LIMIT, News, Violated, messages};
+use super::{ExpectationState, ExpectationStatus, Gaps, LISTED_LIMIT, News, Violated, messages};
 use crate::config::{ExpectConfig, Rate};
 use crate::tape::channel::Channel;
 
@@ -23,6 +23,8 @@ const LOOKS_NS: i64 = 500_000_000;
 #[derive(Clone, Copy)]
 pub(super) struct Now {
     pub(super) utc_ns: Timestamp,
+    /// A time that is never set.
+    pub(super) steady_ns: i64,
     /// Whether times before cannot be compared with it: the clock was set.
     pub(super) is_new_time: bool,
 }
@@ -32,10 +34,14 @@ pub(super) struct Check {
     config: ExpectConfig,
     expected: String,
     since_ns: Timestamp,
+    /// The same by the time that is never set.
+    began_ns: i64,
     topics: BTreeMap<String, Watched>,
     /// Topics that are required and did not come.
     missing: BTreeMap<String, Timestamp>,
     violations: u64,
+    /// Whether it was past its grace at some look.
+    is_past_grace: bool,
 }
 
 /// One topic.
@@ -49,6 +55,8 @@ struct Watched {
     count: u64,
     heard_ns: Timestamp,
     window: Option<Window>,
+    /// Whether there ever was enough to tell its rate.
+    rate_judged: bool,
     rate: Option<Trouble>,
     gap: Option<Trouble>,
 }
@@ -70,9 +78,17 @@ struct Trouble {
 type Told = (String, String, News);
 
 impl Check {
-    pub(super) fn new(config: ExpectConfig, now_ns: Timestamp) -> Self {
-        let expected = config.text();
-        Self { config, expected, since_ns: now_ns, topics: BTreeMap::new(), missing: BTreeMap::new(), violations: 0 }
+    pub(super) fn new(config: ExpectConfig, now: Now) -> Self {
+        Self {
+            expected: config.text(),
+            config,
+            since_ns: now.utc_ns,
+            began_ns: now.steady_ns,
+            topics: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            violations: 0,
+            is_past_grace: false,
+        }
     }
 
     /// Takes up channels that it did not know.
@@ -91,19 +107,24 @@ impl Check {
         }
     }
 
-    /// Looks at everything, and returns what began and what ended.
-    pub(super) fn look(&mut self, now: Now, finally: bool) -> Vec<Told> {
+    /// Looks at everything, and returns what began and what ended. `finally` also judges what is still being counted.
+    pub(super) fn look(&mut self, now: Now, gaps: &Gaps, finally: bool) -> Vec<Told> {
+        let passed_ns = now.steady_ns.saturating_sub(self.began_ns);
         if now.is_new_time {
-            self.since_ns = self.since_ns.min(now.utc_ns);
+            self.since_ns = now.utc_ns.saturating_sub(passed_ns);
         }
-        let judges = now.utc_ns.saturating_sub(self.since_ns) >= self.config.grace_ns;
+        let judges = passed_ns >= self.config.grace_ns;
+        self.is_past_grace |= judges;
         let mut news = Vec::new();
         for (topic, watched) in &mut self.topics {
             if let Some(max_gap_ns) = self.config.max_gap_ns {
-                watched.look_at_gap(topic, max_gap_ns, now, judges, &mut news);
+                watched.look_at_gap(topic, max_gap_ns, now, gaps, judges, &mut news);
             }
             if let Some(rate) = self.config.rate {
                 watched.look_at_rate(topic, rate, now, judges, &mut news);
+                if finally && judges && !now.is_new_time {
+                    watched.judge_open_window(topic, rate, now, &mut news);
+                }
             }
         }
         if judges || finally {
@@ -145,7 +166,16 @@ impl Check {
             since_ns,
             violated,
             violations: self.violations,
+            judged: self.is_judged(),
         }
+    }
+
+    /// Returns whether what came could be compared with what is expected; what did not come is a matter of `required` alone.
+    fn is_judged(&self) -> bool {
+        let mut came = self.topics.values().filter(|watched| messages(&watched.channels) > 0).peekable();
+        let counted = self.config.rate.is_none() || came.peek().is_none() || came.any(|watched| watched.rate_judged);
+        let compares = self.config.rate.is_some() || self.config.max_gap_ns.is_some();
+        !compares || self.is_past_grace && counted
     }
 
     fn violated(&self) -> Vec<Violated> {
@@ -189,8 +219,8 @@ fn missing(topic: &str, since_ns: Timestamp) -> Violated {
 }
 
 impl Watched {
-    fn look_at_gap(&mut self, topic: &str, max_gap_ns: i64, now: Now, judges: bool, news: &mut Vec<News>) {
-        let recent = self.channels.iter().filter_map(|channel| channel.traffic.pulse.take_recent_gap()).max();
+    fn look_at_gap(&mut self, topic: &str, max_gap_ns: i64, now: Now, gaps: &Gaps, judges: bool, news: &mut Vec<News>) {
+        let recent = self.channels.iter().filter_map(|channel| gaps.get(&channel.id()).copied()).max();
         let Some(last_ns) = self.channels.iter().filter_map(|channel| channel.traffic.pulse.last_ns()).max() else { return };
         let count = messages(&self.channels);
         if count != std::mem::replace(&mut self.count, count) || now.is_new_time || !judges {
@@ -242,22 +272,51 @@ impl Watched {
         }
         let hz = count.saturating_sub(window.messages) as f64 / (passed_ns as f64 / 1e9);
         let start_ns = std::mem::replace(window, fresh).start_ns;
-        if rate.allows(hz) {
-            if let Some(trouble) = self.rate.take() {
-                news.push(News::Ended { violated: trouble.violated(topic, "rate"), end_ns: start_ns, cut_off: false });
-            }
+        self.rate_judged = true;
+        if !rate.allows(hz) {
+            self.is_off(topic, rate, hz, (start_ns, now.utc_ns), news);
+        } else if let Some(trouble) = self.rate.take() {
+            news.push(News::Ended { violated: trouble.violated(topic, "rate"), end_ns: start_ns, cut_off: false });
+        }
+    }
+
+    /// Judges a window that will not be full, where one message more or less than there should be does not matter.
+    fn judge_open_window(&mut self, topic: &str, rate: Rate, now: Now, news: &mut Vec<News>) {
+        let Some(window) = &self.window else { return };
+        let seconds = now.utc_ns.saturating_sub(window.start_ns) as f64 / 1e9;
+        if seconds <= 0.0 {
             return;
         }
+        let count = messages(&self.channels).saturating_sub(window.messages) as f64;
+        let allows = |count: f64| {
+            let (least, most) = ((count - 1.0).max(0.0) / seconds, (count + 1.0) / seconds);
+            let nearest = match rate {
+                Rate::About { hz, .. } => hz.clamp(least, most),
+                Rate::AtLeast(_) => most,
+                Rate::AtMost(_) => least,
+            };
+            rate.allows(nearest)
+        };
+        // Where even silence would pass, it is too short to say anything.
+        self.rate_judged |= !allows(0.0) || matches!(rate, Rate::AtMost(_));
+        if !allows(count) {
+            let start_ns = window.start_ns;
+            self.is_off(topic, rate, count / seconds, (start_ns, now.utc_ns), news);
+        }
+    }
+
+    /// Takes note of a rate that is not as expected, from a first to a last moment.
+    fn is_off(&mut self, topic: &str, rate: Rate, hz: f64, (start_ns, end_ns): (Timestamp, Timestamp), news: &mut Vec<News>) {
         let off = |hz: f64| match rate {
             Rate::About { hz: wanted, .. } | Rate::AtLeast(wanted) | Rate::AtMost(wanted) => (hz - wanted).abs(),
         };
         match &mut self.rate {
             Some(trouble) => {
-                trouble.last_bad_ns = now.utc_ns;
+                trouble.last_bad_ns = end_ns;
                 trouble.worst = if off(hz) > off(trouble.worst) { hz } else { trouble.worst };
             }
             None => {
-                let trouble = self.rate.insert(Trouble { since_ns: start_ns, last_bad_ns: now.utc_ns, worst: hz });
+                let trouble = self.rate.insert(Trouble { since_ns: start_ns, last_bad_ns: end_ns, worst: hz });
                 news.push(News::Began(trouble.violated(topic, "rate")));
             }
         }

@@ -134,3 +134,19 @@ fn more_connections_than_there_are_seats_wait_and_harm_nobody() {
     assert_eq!(get(&agent, "/health").0, 200);
     stop(agent);
 }
+
+#[test]
+fn pictures_are_those_of_one_topic_and_of_no_page_of_elsewhere() {
+    let place = Place::new();
+    let agent = place.start();
+    let client = place.client("driver");
+    log(&text_channel(&client, "/imu"), "x").unwrap();
+    client.flush().unwrap();
+    // A pattern is no name, whatever it would take.
+    for (path, expected) in [("/picture?topic=/**", 404), ("/picture?topic=/none", 404), ("/picture?topic=/imu", 400)] {
+        assert_eq!(get(&agent, path).0, expected, "{path}");
+    }
+    assert_eq!(get(&agent, "/pictures"), (200, json!([])));
+    let asked_by = |site: &str| ask(&agent, "GET /pictures", &format!("Sec-Fetch-Site: {site}\r\n"), "").0;
+    assert_eq!((asked_by("same-origin"), asked_by("cross-site")), (200, 403));
+}

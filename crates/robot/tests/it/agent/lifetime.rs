@@ -224,6 +224,29 @@ fn what_drives_an_agent_ends_it() {
     assert_eq!(error.message(), "no such file: x.mcap");
 }
 
+#[test]
+fn what_is_met_after_the_time_is_over_is_told() {
+    let place = Place::new();
+    let over = || AgentOptions { run_for: Some(Duration::ZERO), ..place.options() };
+    let failing: robot::agent::Drive = Box::new(|_, stop| {
+        while !stop.wait(Duration::from_secs(1)) {}
+        Err(recording::Error::invalid("cut off: x.mcap"))
+    });
+    let error = robot::agent::run(AgentOptions { drive: Some(failing), ..over() }).unwrap_err();
+    assert_eq!(error.message(), "cut off: x.mcap");
+    let losing: robot::agent::Drive = Box::new(|tape, stop| {
+        while !stop.wait(Duration::from_secs(1)) {}
+        let lost =
+            |messages| recording::Loss { topic: None, start_ns: None, end_ns: None, messages, bytes: None, reason: "queue full".into() };
+        [Some(3), None].map(lost).into_iter().for_each(|loss| tape.report_loss(loss));
+        Ok(())
+    });
+    let ended = robot::agent::run(AgentOptions { drive: Some(losing), ..over() }).unwrap();
+    assert_eq!((ended.lost.messages, ended.lost.uncounted), (3, 1));
+    // What an earlier recorder lost is not this one's.
+    assert!(robot::agent::run(over()).unwrap().lost.is_nothing());
+}
+
 /// Greets a client like an agent and hands over the connection.
 fn pretend_agent(listener: &UnixListener) -> UnixStream {
     let (mut stream, _) = listener.accept().unwrap();

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use recording::Message;
+use recording::{Message, TopicFilter};
 use robot::agent::client::{Client, ClientChannel, Tail, Told};
+use robot::tape::{TAP_LIMIT, Tap};
 use robot::{ChannelSpec, Times};
 
 use super::{Place, log, stop, text_channel};
@@ -107,4 +108,20 @@ fn a_wish_that_makes_no_sense_is_refused() {
         }
     };
     assert!(error.message().contains("empty topic pattern"), "{error}");
+}
+
+#[test]
+fn one_listener_too_many_is_told_so() {
+    let place = Place::new();
+    let agent = place.start();
+    let _taps: Vec<Tap> = (0..TAP_LIMIT).map(|_| agent.tape().tap(TopicFilter::all(), 1000).unwrap()).collect();
+    let mut tail = listen(&place, &["/imu"]);
+    let error = loop {
+        match tail.next(STEP) {
+            Ok(Told::Nothing) => {}
+            Ok(told) => panic!("{told:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.message().contains("look at what is recorded, which is the limit"), "{error}");
 }
