@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** what a source hands over is on the tape, or in its losses, or counted as refused.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +18,8 @@ use crate::tape::channel::{Channel, ChannelSpec, Payload, Times};
 
 /// How many channels one source may open: a sender that makes up topics must not take them from the others.
 pub(super) const CHANNEL_LIMIT: usize = 10_000;
+/// How many bytes of different schemas they may have together: a sender that makes up fields makes up schemas.
+const SCHEMAS_LIMIT: usize = 64 << 20;
 /// The shortest time between two events that say what was refused.
 const REFUSAL_INTERVAL_NS: i64 = 10_000_000_000;
 /// After how long without messages a source's allowance of bytes is full again.
@@ -31,8 +33,7 @@ pub struct Intake {
     name: String,
     limit_bytes_per_s: Option<u64>,
     allowance: Mutex<Allowance>,
-    /// The channels that it opened, by id.
-    opened: Mutex<HashSet<u16>>,
+    opened: Mutex<Opened>,
     gap: Mutex<Option<Gap>>,
     pub(super) counters: Counters,
     /// What the source says of itself.
@@ -48,6 +49,15 @@ pub(super) struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) last_ns: AtomicI64,
     refusal_told_ns: AtomicI64,
+}
+
+/// The channels that a source opened, each time that it was run.
+#[derive(Default)]
+struct Opened {
+    by_topic: HashMap<String, Vec<Arc<Channel>>>,
+    channels: usize,
+    schemas: HashSet<Arc<Schema>>,
+    schema_bytes: usize,
 }
 
 /// A stretch of time in which nothing comes.
@@ -91,14 +101,27 @@ impl Intake {
     /// Returns the channel of a topic; an equal `spec` gives the same one. Keep it: looking it up for every message is slow.
     ///
     /// # Errors
-    /// As [`Tape::channel`]; `Unavailable` beyond 10,000 of them.
+    /// As [`Tape::channel`]; `Unavailable` beyond 10,000 of them, or 64 MiB of schemas.
     pub fn channel(&self, spec: ChannelSpec) -> Result<Arc<Channel>> {
-        // A source that connects anew opens the same ones again.
-        if self.opened.lock().len() >= CHANNEL_LIMIT {
+        let mut opened = self.opened.lock();
+        // A source that is run again opens the same ones again.
+        if let Some(channel) = opened.by_topic.get(&spec.topic).and_then(|known| known.iter().find(|channel| *channel.spec() == spec)) {
+            return Ok(channel.clone());
+        }
+        if opened.channels >= CHANNEL_LIMIT {
             return Err(Error::unavailable(format!("source '{}' has {CHANNEL_LIMIT} topics, which is the limit", self.name)));
         }
+        let schema = spec.schema.clone().filter(|schema| !opened.schemas.contains(schema));
+        let schema_bytes = schema.as_ref().map_or(0, |schema| schema.data.len());
+        if opened.schema_bytes + schema_bytes > SCHEMAS_LIMIT {
+            let limit = recording::size::format(SCHEMAS_LIMIT as u64);
+            return Err(Error::unavailable(format!("source '{}' has {limit} of schemas, which is the limit", self.name)));
+        }
         let channel = self.tape.channel(spec)?;
-        self.opened.lock().insert(channel.id());
+        opened.channels += 1;
+        opened.schema_bytes += schema_bytes;
+        opened.schemas.extend(schema);
+        opened.by_topic.entry(channel.spec().topic.clone()).or_default().push(channel.clone());
         Ok(channel)
     }
 
@@ -263,6 +286,34 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::{Leave, OpenOptions};
+
+    #[test]
+    fn a_source_at_its_limits_keeps_the_topics_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions { device: Some("rover".into()), ..OpenOptions::default() };
+        let tape = Tape::open(folder.path(), Config::empty(), options).unwrap();
+        let spec = |topic: String, schema: usize| {
+            let schema = Schema { name: topic.clone(), encoding: "jsonschema".into(), data: vec![b' '; schema].into() };
+            ChannelSpec { topic, encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() }
+        };
+        let wordy = Intake::new(tape.clone(), "wordy".into(), None);
+        for i in 0..8 {
+            wordy.channel(spec(format!("/wordy/{i}"), SCHEMAS_LIMIT / 8)).unwrap();
+        }
+        assert_eq!(wordy.channel(spec("/wordy/8".into(), 1)).err().unwrap().kind(), Kind::Unavailable);
+        assert!(wordy.channel(spec("/wordy/7".into(), SCHEMAS_LIMIT / 8)).is_ok());
+        let many = Intake::new(tape.clone(), "many".into(), None);
+        for i in 0..CHANNEL_LIMIT {
+            many.channel(spec(format!("/many/{i}"), 0)).unwrap();
+        }
+        assert!(many.channel(spec("/many/more".into(), 0)).err().unwrap().message().contains("10000 topics, which is the limit"));
+        for i in [0, CHANNEL_LIMIT - 1] {
+            assert!(many.channel(spec(format!("/many/{i}"), 0)).is_ok(), "what was opened before is opened again");
+        }
+        tape.close(Leave::CutShort).unwrap();
+    }
 
     #[test]
     fn a_flood_is_held_to_its_limit() {
