@@ -18,6 +18,8 @@ pub(crate) struct Losses {
     error: Mutex<Option<Error>>,
     has_error: AtomicBool,
     last_error: Mutex<Option<String>>,
+    /// How many errors came from the disk, and not from those who log too much.
+    pub(crate) disk_failures: AtomicU64,
     pub(crate) messages: AtomicU64,
     pub(crate) bytes: AtomicU64,
 }
@@ -47,6 +49,7 @@ impl Losses {
     /// Makes an error wait for the next call of the program that logs.
     pub(crate) fn fail(&self, error: Error) {
         *self.last_error.lock() = Some(error.to_string());
+        self.disk_failures.fetch_add(u64::from(std::error::Error::source(&error).is_some()), Ordering::Relaxed);
         self.error.lock().get_or_insert(error);
         self.has_error.store(true, Ordering::Release);
     }
