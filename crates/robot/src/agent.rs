@@ -16,7 +16,6 @@ mod events;
 #[cfg_attr(not(feature = "foxglove"), path = "agent/no_foxglove.rs")]
 mod foxglove;
 mod frames;
-mod host_check;
 mod http;
 mod memory;
 mod metrics;
@@ -55,7 +54,7 @@ use self::socket::Socket;
 use self::watch::Watch;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::source::Sources;
+use crate::source::{Sources, host_check};
 pub use crate::stop::StopFlag;
 use crate::tape::{ExpectationStatus, Lost};
 use crate::{Leave, OpenOptions, Tape, places};

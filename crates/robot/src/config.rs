@@ -121,8 +121,8 @@ pub struct Encode {
     pub max_width: Option<u32>,
 }
 
-/// What feeds the tape from outside. Which options there are is its kind's business.
-#[derive(Clone, Debug, PartialEq)]
+/// What feeds the tape from outside. Which options there are is its kind's business. Two are equal wherever they stand in the file.
+#[derive(Clone, Debug)]
 pub struct SourceConfig {
     /// Its name.
     pub name: String,
@@ -159,6 +159,13 @@ pub struct AgentConfig {
     pub foxglove_token: Option<String>,
     /// The group that may use the socket.
     pub group: Option<String>,
+}
+
+impl PartialEq for SourceConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, kind, limit_bytes_per_s, options, line: _ } = self;
+        (name, kind, limit_bytes_per_s, options) == (&other.name, &other.kind, &other.limit_bytes_per_s, &other.options)
+    }
 }
 
 impl Default for SegmentLimits {

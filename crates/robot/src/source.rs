@@ -29,7 +29,7 @@ use std::sync::Arc;
 use recording::{Error, Result};
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::http::Limited;
+pub(crate) use self::http::{Limited, host_check};
 pub use self::intake::Intake;
 pub(crate) use self::supervisor::Sources;
 pub use self::supervisor::{SourceState, SourceStatus};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
 
 /// Says when to stop; clones are the same flag.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,7 @@ struct State {
     set: AtomicBool,
     sleeping: Mutex<()>,
     changed: Condvar,
+    tasks: Notify,
 }
 
 impl StopFlag {
@@ -27,6 +29,7 @@ impl StopFlag {
         let _sleeping = self.state.sleeping.lock();
         self.state.set.store(true, Ordering::Release);
         self.state.changed.notify_all();
+        self.state.tasks.notify_waiters();
     }
 
     /// Returns whether it is set.
@@ -39,5 +42,14 @@ impl StopFlag {
         let mut sleeping = self.state.sleeping.lock();
         let _ = self.state.changed.wait_while_for(&mut sleeping, |()| !self.is_set(), patience);
         self.is_set()
+    }
+
+    /// Waits until it is set, in a task.
+    pub(crate) async fn until_set(&self) {
+        // Made before the look, so that what is set in between wakes it.
+        let told = self.state.tasks.notified();
+        if !self.is_set() {
+            told.await;
+        }
     }
 }

@@ -227,6 +227,11 @@ impl Tape {
         channel.routes.load().iter().any(|route| route.buffer.is_behind())
     }
 
+    /// Returns how often the disk did not do what was asked of it.
+    pub(crate) fn write_failures(&self) -> u64 {
+        self.inner.losses.disk_failures.load(Ordering::Relaxed)
+    }
+
     /// Returns when everything accepted so far is on the disk.
     ///
     /// # Errors

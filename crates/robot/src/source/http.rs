@@ -3,6 +3,7 @@
 //! **Invariant:** a request is unpacked only as far as its limit, and nothing of it is looked at before its token was.
 
 mod body;
+pub(crate) mod host_check;
 mod limited;
 
 use std::io;
@@ -13,23 +14,25 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::Response;
 use recording::{Error, Kind, Result};
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
-use self::body::Taken;
-#[cfg(feature = "otlp")]
-pub(super) use self::body::unpack;
-pub(super) use self::body::{Refusal, unpacked};
+pub(super) use self::body::{Refusal, Taken, Why, unpack};
 pub(crate) use self::limited::Limited;
 use super::Intake;
 use crate::stop::StopFlag;
 
 /// How many connections one source may have.
 const CONNECTION_LIMIT: usize = 64;
-/// How often it looks whether it is to end.
-const STOP_STEP: Duration = Duration::from_millis(200);
+/// How long the body of a request may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
+/// After how many seconds a sender may try again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// The options of a source that listens to HTTP.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -47,6 +50,8 @@ pub(super) struct Listen {
 #[derive(Clone)]
 pub(super) struct Door {
     address: SocketAddr,
+    /// The file of the token, which is read when the source is run.
+    token_file: Option<String>,
     /// The hash of the token.
     token: Option<blake3::Hash>,
     /// How many bytes of bodies are in memory.
@@ -54,7 +59,7 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Reads the options, without opening anything but the file of the token.
+    /// Reads the options, without opening anything.
     ///
     /// # Errors
     /// `Invalid` for what is no address, for two tokens, and for an address beyond this machine without one.
@@ -62,27 +67,32 @@ impl Door {
         let text = options.listen.clone().unwrap_or_else(|| format!("127.0.0.1:{default_port}"));
         let address: SocketAddr =
             text.parse().map_err(|_| Error::invalid(format!("listen = '{text}' is no address: write it like 127.0.0.1:{default_port}")))?;
-        let token = match (&options.token, &options.token_file) {
-            (Some(_), Some(_)) => return Err(Error::invalid("token or token_file, not both")),
-            (Some(token), None) => Some(token.clone()),
-            (None, Some(path)) => {
-                let read = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read the token in {path}"), error))?;
-                Some(read.trim().to_owned())
-            }
-            (None, None) => None,
-        };
-        if token.as_ref().is_some_and(String::is_empty) {
-            return Err(Error::invalid("the token is empty"));
+        if options.token.is_some() && options.token_file.is_some() {
+            return Err(Error::invalid("token or token_file, not both"));
         }
-        if token.is_none() && !address.ip().is_loopback() {
+        if options.token.is_none() && options.token_file.is_none() && !address.ip().is_loopback() {
             return Err(Error::invalid(format!("listen = '{text}' is open to other machines: give it a token, or listen at 127.0.0.1")));
         }
-        Ok(Self { address, token: token.map(|token| blake3::hash(token.as_bytes())), held: Arc::default() })
+        let token = options.token.as_deref().map(hash_of).transpose()?;
+        Ok(Self { address, token_file: options.token_file.clone(), token, held: Arc::default() })
     }
 
-    /// Returns whether a request may come in. The token stands behind `Bearer` or `Token`, or is the password of `Basic`.
-    pub(super) fn admits(&self, headers: &HeaderMap, other: Option<&str>) -> bool {
-        let Some(token) = &self.token else { return true };
+    /// Returns the door with the token that stands in its file.
+    ///
+    /// # Errors
+    /// If that cannot be read, or is empty.
+    pub(super) fn with_token(&self) -> Result<Self> {
+        let Some(path) = &self.token_file else { return Ok(self.clone()) };
+        let read = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read the token in {path}"), error))?;
+        Ok(Self { token: Some(hash_of(read.trim())?), ..self.clone() })
+    }
+
+    /// Returns why a request may not come in. The token stands behind `Bearer` or `Token`, or is the password of `Basic`; without one,
+    /// pages of the web are kept out.
+    fn refusal(&self, uri: &Uri, headers: &HeaderMap, other: Option<&str>) -> Option<Refusal> {
+        let Some(token) = &self.token else {
+            return foreign(uri, headers).map(|error| Refusal::new(Why::Foreign, format!("{}, or set a token", error.message())));
+        };
         let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let from_header = shown.and_then(|shown| {
             let (scheme, rest) = shown.split_once(' ')?;
@@ -93,16 +103,23 @@ impl Door {
             }
         });
         // Hashes compare in constant time.
-        [from_header.as_deref(), other].into_iter().flatten().any(|shown| blake3::hash(shown.as_bytes()) == *token)
+        let admitted = [from_header.as_deref(), other].into_iter().flatten().any(|shown| blake3::hash(shown.as_bytes()) == *token);
+        (!admitted).then(|| Refusal::new(Why::Denied, "the token is missing or wrong"))
     }
 
-    /// Returns the body of a request that may come in. `other` is a token that stands elsewhere.
+    /// Returns the body of a request that may come in, if the tape can take it now. `other` is a token that stands elsewhere.
     ///
     /// # Errors
-    /// Who may not come in, and what is too large; the sender gets to read it, because the body was taken off the line.
-    pub(super) async fn take(&self, request: Request, other: Option<&str>) -> std::result::Result<Taken, Refusal> {
-        let admitted = self.admits(request.headers(), other);
-        body::take(request, admitted, &self.held).await
+    /// Who may not come in, what is too large, and what is to be sent again; each is counted as refused. The sender gets to read it,
+    /// because the body was taken off the line.
+    pub(super) async fn take(&self, request: Request, other: Option<&str>, intake: &Intake) -> Result<Taken, Refusal> {
+        let refusal = self.refusal(request.uri(), request.headers(), other);
+        let taken = body::take(request, refusal, &self.held, BODY_PATIENCE).await.and_then(|taken| {
+            let busy = intake.trouble().map(|why| Refusal::new(Why::Busy, why));
+            let refusal = busy.or_else(|| intake.batch_over_limit().map(|why| Refusal::new(Why::OverLimit, why)));
+            refusal.map_or(Ok(taken), Err)
+        });
+        taken.inspect_err(|refusal| intake.refuse(&refusal.message))
     }
 
     /// Serves a router.
@@ -127,6 +144,29 @@ impl Door {
     }
 }
 
+/// Returns what is wrong with a request that has no token to show: a page of the web can have a browser send it to this machine.
+fn foreign(uri: &Uri, headers: &HeaderMap) -> Option<Error> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    // Whoever names no host is no browser. In HTTP/2 it stands in the address.
+    let host = uri.authority().map(Authority::as_str).or_else(|| text("host")).unwrap_or("localhost");
+    if text("sec-fetch-site") == Some("cross-site") {
+        return Some(Error::new(Kind::Denied, "request from a page of another site: only pages of this machine may send"));
+    }
+    host_check::check(Some(host), text("origin"), false, None).err()
+}
+
+fn hash_of(token: &str) -> Result<blake3::Hash> {
+    if token.is_empty() { Err(Error::invalid("the token is empty")) } else { Ok(blake3::hash(token.as_bytes())) }
+}
+
+/// Says in an answer when to send it again, if it says that this helps.
+pub(super) fn with_retry(mut answer: Response) -> Response {
+    if matches!(answer.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        answer.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS);
+    }
+    answer
+}
+
 /// Returns where a listener listens.
 pub(super) fn address_of(listener: &TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(|error| Error::io("cannot serve HTTP", error))
@@ -143,14 +183,18 @@ pub(super) async fn serve_at(listener: TcpListener, router: Router) -> Result<()
 /// # Errors
 /// What it ends with.
 pub(super) fn run(stop: &StopFlag, serving: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let runtime = runtime.map_err(|error| Error::io("cannot serve", error))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         tokio::select! {
             ended = serving => ended,
-            () = until_set(stop) => Ok(()),
+            () = stop.until_set() => Ok(()),
         }
     })
+}
+
+/// Returns what runs tasks on this thread.
+pub(super) fn runtime() -> Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    runtime.map_err(|error| Error::io("cannot run tasks", error))
 }
 
 /// Returns how many ns the unit has in which a number is a time of this century, by how many digits it has.
@@ -160,12 +204,6 @@ pub(super) fn unit_by_size(stamp: i64) -> i64 {
         5_000_000_000..5_000_000_000_000 => 1_000_000,
         5_000_000_000_000..5_000_000_000_000_000 => 1_000,
         _ => 1,
-    }
-}
-
-async fn until_set(stop: &StopFlag) {
-    while !stop.is_set() {
-        tokio::time::sleep(STOP_STEP).await;
     }
 }
 
@@ -213,16 +251,43 @@ mod tests {
 
     #[test]
     fn who_shows_the_token_comes_in() {
-        let open = door(None, None).unwrap();
-        assert!(open.admits(&HeaderMap::new(), None));
+        let why = |door: &Door, headers: &HeaderMap, other| door.refusal(&Uri::default(), headers, other).map(|refusal| refusal.why);
         let closed = door(Some("0.0.0.0:0"), Some("secret")).unwrap();
+        let admits = |headers: &HeaderMap, other| why(&closed, headers, other).is_none();
         for shown in ["Bearer secret", "Token secret", "token secret", "Basic dXNlcjpzZWNyZXQ="] {
-            assert!(closed.admits(&with(header::AUTHORIZATION, shown), None), "{shown}");
+            assert!(admits(&with(header::AUTHORIZATION, shown), None), "{shown}");
         }
         for shown in ["Bearer Secret", "secret", "Basic secret", "Basic c2VjcmV0", "Bearer ", ""] {
-            assert!(!closed.admits(&with(header::AUTHORIZATION, shown), None), "{shown}");
+            assert!(!admits(&with(header::AUTHORIZATION, shown), None), "{shown}");
         }
-        assert!(closed.admits(&HeaderMap::new(), Some("secret")) && !closed.admits(&HeaderMap::new(), Some("")));
+        assert!(admits(&HeaderMap::new(), Some("secret")) && !admits(&HeaderMap::new(), Some("")));
+        // The token in a file is read when the source is run, and not before.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let token_file = Some(file.path().display().to_string());
+        let later = Door::new(&Listen { token_file: token_file.clone(), ..Listen::default() }, 8086).unwrap();
+        assert!(later.with_token().err().unwrap().message().contains("the token is empty"));
+        std::fs::write(file.path(), "secret\n").unwrap();
+        let later = later.with_token().unwrap();
+        assert_eq!(why(&later, &HeaderMap::new(), None), Some(Why::Denied));
+        assert_eq!(why(&later, &HeaderMap::new(), Some("secret")), None);
+        assert!(Door::new(&Listen { token: Some("a".into()), token_file, ..Listen::default() }, 8086).is_err());
+    }
+
+    #[test]
+    fn without_a_token_only_this_machine_may_send() {
+        let open = door(None, None).unwrap();
+        let admits = |uri: &'static str, headers: &HeaderMap| open.refusal(&Uri::from_static(uri), headers, None).is_none();
+        assert!(admits("/write", &HeaderMap::new()) && admits("http://localhost:4317/a", &HeaderMap::new()));
+        assert!(!admits("http://evil.example/a", &HeaderMap::new()));
+        let site = header::HeaderName::from_static("sec-fetch-site");
+        for (name, good, bad) in [
+            (header::HOST, "127.0.0.1:8086", "rebound.example:8086"),
+            (header::ORIGIN, "http://localhost:3000", "https://evil.example"),
+            (header::ORIGIN, "http://[::1]", "null"),
+            (site, "same-origin", "cross-site"),
+        ] {
+            assert!(admits("/write", &with(name.clone(), good)) && !admits("/write", &with(name, bad)), "{bad}");
+        }
     }
 
     #[test]

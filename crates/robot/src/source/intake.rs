@@ -2,9 +2,9 @@
 //!
 //! **Invariant:** what a source hands over is on the tape, or in its losses, or counted as refused.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,21 +18,28 @@ use crate::tape::channel::{Channel, ChannelSpec, Payload, Times};
 
 /// How many channels one source may open: a sender that makes up topics must not take them from the others.
 pub(super) const CHANNEL_LIMIT: usize = 10_000;
+/// How many bytes of different schemas they may have together: a sender that makes up fields makes up schemas.
+const SCHEMAS_LIMIT: usize = 64 << 20;
 /// The shortest time between two events that say what was refused.
 const REFUSAL_INTERVAL_NS: i64 = 10_000_000_000;
 /// After how long without messages a source's allowance of bytes is full again.
 const ALLOWANCE_SECONDS: f64 = 1.0;
-/// How often a source whose input can wait looks whether there is room.
-const ROOM_STEP: Duration = Duration::from_millis(10);
+/// The shortest time for which a source whose input can wait waits for room.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// How long senders are told to send again after a write failed.
+const TROUBLE_NS: i64 = 1_000_000_000;
 
 /// Takes what one source has. Shared by all threads of it.
 pub struct Intake {
     tape: Tape,
     name: String,
-    limit_bytes_per_s: Option<u64>,
-    allowance: Mutex<Allowance>,
-    /// The channels that it opened, by id.
-    opened: Mutex<HashSet<u16>>,
+    allowance: Option<Mutex<Allowance>>,
+    /// What is said of what comes beyond it.
+    over_limit: String,
+    /// Whether what comes is let in by the request, and not message by message.
+    in_batches: AtomicBool,
+    failures: Mutex<Failures>,
+    opened: Mutex<Opened>,
     gap: Mutex<Option<Gap>>,
     pub(super) counters: Counters,
     /// What the source says of itself.
@@ -50,27 +57,48 @@ pub(super) struct Counters {
     refusal_told_ns: AtomicI64,
 }
 
+/// The channels that a source opened, each time that it was run.
+#[derive(Default)]
+struct Opened {
+    by_topic: HashMap<String, Vec<Arc<Channel>>>,
+    channels: usize,
+    schemas: HashSet<Arc<Schema>>,
+    schema_bytes: usize,
+}
+
 /// A stretch of time in which nothing comes.
 struct Gap {
     began_ns: i64,
     topics: Vec<String>,
 }
 
-/// How many bytes may come now.
+/// How many bytes may come now; below zero is what a batch was larger.
 struct Allowance {
     bytes: f64,
     filled_ns: i64,
+    per_second: f64,
+}
+
+/// How often writes had failed, and when that was seen to be more than before.
+#[derive(Default)]
+struct Failures {
+    seen: u64,
+    at_ns: Option<i64>,
 }
 
 impl Intake {
     pub(super) fn new(tape: Tape, name: String, limit_bytes_per_s: Option<u64>) -> Self {
-        let full = limit_bytes_per_s.map_or(0.0, |limit| limit as f64 * ALLOWANCE_SECONDS);
-        let allowance = Mutex::new(Allowance { bytes: full, filled_ns: tape.clock().monotonic_ns() });
+        let allowance = limit_bytes_per_s.map(|limit| Mutex::new(Allowance::new(limit as f64, tape.clock().monotonic_ns())));
+        let limit = recording::size::format(limit_bytes_per_s.unwrap_or_default());
+        let over_limit = format!("source '{name}' sends more than its limit of {limit} per second");
+        let failures = Mutex::new(Failures { seen: tape.write_failures(), at_ns: None });
         Self {
             tape,
             name,
-            limit_bytes_per_s,
             allowance,
+            over_limit,
+            in_batches: AtomicBool::new(false),
+            failures,
             opened: Mutex::default(),
             gap: Mutex::default(),
             counters: Counters::default(),
@@ -91,14 +119,27 @@ impl Intake {
     /// Returns the channel of a topic; an equal `spec` gives the same one. Keep it: looking it up for every message is slow.
     ///
     /// # Errors
-    /// As [`Tape::channel`]; `Unavailable` beyond 10,000 of them.
+    /// As [`Tape::channel`]; `Unavailable` beyond 10,000 of them, or 64 MiB of schemas.
     pub fn channel(&self, spec: ChannelSpec) -> Result<Arc<Channel>> {
-        // A source that connects anew opens the same ones again.
-        if self.opened.lock().len() >= CHANNEL_LIMIT {
+        let mut opened = self.opened.lock();
+        // A source that is run again opens the same ones again.
+        if let Some(channel) = opened.by_topic.get(&spec.topic).and_then(|known| known.iter().find(|channel| *channel.spec() == spec)) {
+            return Ok(channel.clone());
+        }
+        if opened.channels >= CHANNEL_LIMIT {
             return Err(Error::unavailable(format!("source '{}' has {CHANNEL_LIMIT} topics, which is the limit", self.name)));
         }
+        let schema = spec.schema.clone().filter(|schema| !opened.schemas.contains(schema));
+        let schema_bytes = schema.as_ref().map_or(0, |schema| schema.data.len());
+        if opened.schema_bytes + schema_bytes > SCHEMAS_LIMIT {
+            let limit = recording::size::format(SCHEMAS_LIMIT as u64);
+            return Err(Error::unavailable(format!("source '{}' has {limit} of schemas, which is the limit", self.name)));
+        }
         let channel = self.tape.channel(spec)?;
-        self.opened.lock().insert(channel.id());
+        opened.channels += 1;
+        opened.schema_bytes += schema_bytes;
+        opened.schemas.extend(schema);
+        opened.by_topic.entry(channel.spec().topic.clone()).or_default().push(channel.clone());
         Ok(channel)
     }
 
@@ -113,14 +154,15 @@ impl Intake {
         self.channel(spec)
     }
 
-    /// Logs a message. One that comes faster than the source's `limit` allows is lost, and counted.
+    /// Logs a message. One that comes faster than the source's `limit` allows is lost, and counted, unless its batch was let in.
     ///
     /// # Errors
     /// `Invalid` for a message that no tape takes; what the tape met otherwise.
     pub fn log(&self, channel: &Arc<Channel>, payload: Payload<'_>, times: Times) -> Result<()> {
         let length = payload.as_slice().len();
-        if !self.admits(length) {
-            self.lose(&channel.topic().name, 1, length as u64, self.over_limit());
+        let in_batches = self.in_batches.load(Ordering::Relaxed);
+        if !self.admits(length, in_batches) {
+            self.lose(&channel.topic().name, 1, length as u64, self.over_limit.clone());
             return Ok(());
         }
         if let Err(error) = self.tape.append(channel, payload.clone(), times) {
@@ -129,7 +171,10 @@ impl Intake {
             }
             // It may be the error of an earlier message, which was told now; this one was not taken in any case.
             if let Err(error) = self.tape.append(channel, payload, times) {
-                self.lose(&channel.topic().name, 1, length as u64, format!("source '{}': {error}", self.name));
+                // Whoever sent a batch is told, and sends it again.
+                if !in_batches {
+                    self.lose(&channel.topic().name, 1, length as u64, format!("source '{}': {error}", self.name));
+                }
                 return Err(error);
             }
         }
@@ -137,6 +182,31 @@ impl Intake {
         self.counters.bytes.fetch_add(length as u64, Ordering::Relaxed);
         self.counters.last_ns.store(self.now_ns(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Returns why a batch cannot be taken now, for senders that can send it again: what is logged now would probably be lost.
+    pub(super) fn trouble(&self) -> Option<String> {
+        if self.tape.is_closed() {
+            return Some("the recorder has ended".into());
+        }
+        let (count, now_ns) = (self.tape.write_failures(), self.monotonic_ns());
+        let mut failures = self.failures.lock();
+        if count > failures.seen {
+            *failures = Failures { seen: count, at_ns: Some(now_ns) };
+        }
+        if failures.at_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) < TROUBLE_NS) {
+            return Some("the tape cannot be written now: send it again".into());
+        }
+        let is_behind = self.opened.lock().by_topic.values().flatten().any(|channel| self.tape.may_wait(channel));
+        is_behind.then(|| "the disk is slower than what comes: send it again".into())
+    }
+
+    /// Returns why a batch cannot be taken now because the source's limit is used up. One that is taken is never cut in its middle:
+    /// what it has more than the limit is what those after it have less.
+    pub(super) fn batch_over_limit(&self) -> Option<String> {
+        self.in_batches.store(true, Ordering::Relaxed);
+        let taken = self.allowance.as_ref()?.lock().take(self.monotonic_ns(), 0.0, 1.0);
+        taken.is_err().then(|| self.over_limit.clone())
     }
 
     /// Says that messages of a topic did not arrive, now.
@@ -191,14 +261,15 @@ impl Intake {
     /// Waits until a message of so many bytes is within the source's limit, for sources whose input can wait. Returns whether it is;
     /// else it is time to stop.
     pub fn wait_for_room(&self, bytes: usize, stop: &StopFlag) -> bool {
-        let Some(limit) = self.limit_bytes_per_s else { return true };
-        let full = limit as f64 * ALLOWANCE_SECONDS;
-        while !self.allowance.lock().take(self.monotonic_ns(), limit as f64, full, 0.0, bytes as f64) {
-            if stop.wait(ROOM_STEP) {
-                return false;
+        let Some(allowance) = &self.allowance else { return true };
+        loop {
+            let taken = allowance.lock().take(self.monotonic_ns(), 0.0, bytes as f64);
+            match taken {
+                Ok(()) => return true,
+                Err(wait) if stop.wait(wait.max(SHORTEST_WAIT)) => return false,
+                Err(_) => {}
             }
         }
-        true
     }
 
     /// Returns the tape.
@@ -208,19 +279,19 @@ impl Intake {
 
     /// Says that input could not be understood. Each is counted; what the first ones were stands in events, not too often.
     pub fn refuse(&self, why: &str) {
-        let counters = &self.counters;
-        let refused = counters.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        let (now_ns, told_ns) = (self.monotonic_ns(), counters.refusal_told_ns.load(Ordering::Relaxed));
-        let due = refused == 1 || now_ns.saturating_sub(told_ns) >= REFUSAL_INTERVAL_NS;
-        if due && counters.refusal_told_ns.compare_exchange(told_ns, now_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            let detail = json!({ "source": self.name, "refused": refused });
-            self.event("source_refused", &format!("source '{}' cannot use what came: {why}", self.name), detail);
-        }
+        self.refuse_many(why, 1);
     }
 
-    /// Counts one more piece of the input that [`Self::refuse`] told of.
-    pub fn refuse_more(&self) {
-        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+    /// Says that so many pieces of the input could not be understood, and why the first of them.
+    pub fn refuse_many(&self, why: &str, pieces: u64) {
+        let counters = &self.counters;
+        let before = counters.refused.fetch_add(pieces, Ordering::Relaxed);
+        let (now_ns, told_ns) = (self.monotonic_ns(), counters.refusal_told_ns.load(Ordering::Relaxed));
+        let due = before == 0 || now_ns.saturating_sub(told_ns) >= REFUSAL_INTERVAL_NS;
+        if due && counters.refusal_told_ns.compare_exchange(told_ns, now_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let detail = json!({ "source": self.name, "refused": before + pieces });
+            self.event("source_refused", &format!("source '{}' cannot use what came: {why}", self.name), detail);
+        }
     }
 
     /// Writes an event to the tape.
@@ -233,49 +304,98 @@ impl Intake {
         *self.note.lock() = Some(text);
     }
 
-    fn over_limit(&self) -> String {
-        let limit = recording::size::format(self.limit_bytes_per_s.unwrap_or_default());
-        format!("source '{}' sends more than its limit of {limit} per second", self.name)
-    }
-
-    /// Takes bytes from the allowance, if they are there. A message larger than all of it passes when it is full.
-    fn admits(&self, bytes: usize) -> bool {
-        let Some(limit) = self.limit_bytes_per_s else { return true };
-        let (now_ns, full) = (self.monotonic_ns(), limit as f64 * ALLOWANCE_SECONDS);
-        self.allowance.lock().take(now_ns, limit as f64, full, bytes as f64, bytes as f64)
+    /// Takes bytes from the allowance, if they are there or `is_let_in` says that nobody asks. A message larger than all of it passes
+    /// when it is full.
+    fn admits(&self, bytes: usize, is_let_in: bool) -> bool {
+        let Some(allowance) = &self.allowance else { return true };
+        let needed = if is_let_in { f64::NEG_INFINITY } else { bytes as f64 };
+        allowance.lock().take(self.monotonic_ns(), bytes as f64, needed).is_ok()
     }
 }
 
 impl Allowance {
-    /// Takes bytes if there is room for as many as `needed`.
-    fn take(&mut self, now_ns: i64, per_second: f64, full: f64, bytes: f64, needed: f64) -> bool {
+    fn new(per_second: f64, now_ns: i64) -> Self {
+        Self { bytes: per_second * ALLOWANCE_SECONDS, filled_ns: now_ns, per_second }
+    }
+
+    /// Takes bytes if there is room for as many as `needed`; else returns after which time there is.
+    fn take(&mut self, now_ns: i64, bytes: f64, needed: f64) -> Result<(), Duration> {
+        let full = self.per_second * ALLOWANCE_SECONDS;
         let passed = now_ns.saturating_sub(self.filled_ns).max(0) as f64 / 1e9;
-        self.bytes = (self.bytes + passed * per_second).min(full);
+        self.bytes = (self.bytes + passed * self.per_second).min(full);
         self.filled_ns = now_ns;
-        let admitted = self.bytes >= needed.min(full);
-        if admitted {
-            self.bytes -= bytes;
+        let missing = needed.min(full) - self.bytes;
+        if missing > 0.0 {
+            return Err(Duration::try_from_secs_f64(missing / self.per_second).unwrap_or(Duration::MAX));
         }
-        admitted
+        self.bytes -= bytes;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::{Leave, OpenOptions};
+
+    #[test]
+    fn a_source_at_its_limits_keeps_the_topics_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions { device: Some("rover".into()), ..OpenOptions::default() };
+        let tape = Tape::open(folder.path(), Config::empty(), options).unwrap();
+        let spec = |topic: String, schema: usize| {
+            let schema = Schema { name: topic.clone(), encoding: "jsonschema".into(), data: vec![b' '; schema].into() };
+            ChannelSpec { topic, encoding: "json".into(), schema: Some(Arc::new(schema)), ..ChannelSpec::default() }
+        };
+        let wordy = Intake::new(tape.clone(), "wordy".into(), None);
+        for i in 0..8 {
+            wordy.channel(spec(format!("/wordy/{i}"), SCHEMAS_LIMIT / 8)).unwrap();
+        }
+        assert_eq!(wordy.channel(spec("/wordy/8".into(), 1)).err().unwrap().kind(), Kind::Unavailable);
+        assert!(wordy.channel(spec("/wordy/7".into(), SCHEMAS_LIMIT / 8)).is_ok());
+        let many = Intake::new(tape.clone(), "many".into(), None);
+        for i in 0..CHANNEL_LIMIT {
+            many.channel(spec(format!("/many/{i}"), 0)).unwrap();
+        }
+        assert!(many.channel(spec("/many/more".into(), 0)).err().unwrap().message().contains("10000 topics, which is the limit"));
+        for i in [0, CHANNEL_LIMIT - 1] {
+            assert!(many.channel(spec(format!("/many/{i}"), 0)).is_ok(), "what was opened before is opened again");
+        }
+        tape.close(Leave::CutShort).unwrap();
+    }
 
     #[test]
     fn a_flood_is_held_to_its_limit() {
-        let mut allowance = Allowance { bytes: 100.0, filled_ns: 0 };
-        let passed = (0..1000).filter(|i| allowance.take(i * 10_000_000, 100.0, 100.0, 1.0, 1.0)).count();
+        let mut allowance = Allowance::new(100.0, 0);
+        let passed = (0..1000).filter(|i| allowance.take(i * 10_000_000, 1.0, 1.0).is_ok()).count();
         assert_eq!(passed, 1000, "100 per second, and 100 messages of a byte a second");
-        let mut allowance = Allowance { bytes: 100.0, filled_ns: 0 };
-        let passed = (0..1000).filter(|i| allowance.take(i * 1_000_000, 100.0, 100.0, 1.0, 1.0)).count();
+        let mut allowance = Allowance::new(100.0, 0);
+        let passed = (0..1000).filter(|i| allowance.take(i * 1_000_000, 1.0, 1.0).is_ok()).count();
         assert!((195..=205).contains(&passed), "{passed} of 1000 in a second");
         // One that is larger than the limit passes after a second of silence, and is paid for.
-        let mut allowance = Allowance { bytes: 100.0, filled_ns: 0 };
-        assert!(allowance.take(0, 100.0, 100.0, 1000.0, 1000.0));
-        assert!(!allowance.take(5_000_000_000, 100.0, 100.0, 1000.0, 1000.0));
-        assert!(allowance.take(10_000_000_000, 100.0, 100.0, 1000.0, 1000.0));
+        let mut allowance = Allowance::new(100.0, 0);
+        assert!(allowance.take(0, 1000.0, 1000.0).is_ok());
+        assert_eq!(allowance.take(5_000_000_000, 1000.0, 1000.0), Err(Duration::from_secs(5)));
+        assert!(allowance.take(10_000_000_000, 1000.0, 1000.0).is_ok());
+    }
+
+    #[test]
+    fn a_batch_is_taken_as_a_whole_or_sent_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions { device: Some("rover".into()), ..OpenOptions::default() };
+        let tape = Tape::open(folder.path(), Config::empty(), options).unwrap();
+        // A byte a second: the allowance does not come back while this runs.
+        let intake = Intake::new(tape.clone(), "strict".into(), Some(1));
+        let channel = intake.json_channel("/strict", "Strict", &json!({})).unwrap();
+        assert_eq!((intake.trouble(), intake.batch_over_limit()), (None, None));
+        for _ in 0..100 {
+            intake.log(&channel, [b' '; 1000].as_slice().into(), Times::default()).unwrap();
+        }
+        assert!(intake.batch_over_limit().unwrap().contains("more than its limit of 1 B per second"));
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        assert_eq!((count(&intake.counters.messages), count(&intake.counters.lost)), (100, 0));
+        tape.close(Leave::CutShort).unwrap();
+        assert!(intake.trouble().unwrap().contains("has ended"));
     }
 }

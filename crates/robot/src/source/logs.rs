@@ -5,6 +5,8 @@
 //!
 //! **Invariant:** good records of a request are kept, whatever the bad ones are.
 
+mod msgpack;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::http::{self, Door, Listen, Refusal, unpacked};
+use super::http::{self, Door, Listen, Refusal, Why, with_retry};
 use super::record::{Level, Record, Records};
 use super::{Intake, Source, options};
 use crate::config::SourceConfig;
@@ -38,11 +40,6 @@ const UNNAMED: &str = "app";
 const RECORD_LIMIT: usize = 100_000;
 /// The largest record.
 const RECORD_BYTES: usize = 4 << 20;
-/// The largest body of MessagePack: a byte of it can be a value, which takes 32 bytes of memory.
-const MSGPACK_LIMIT: usize = 8 << 20;
-/// How deep values may be nested in MessagePack, as in JSON.
-const DEPTH_LIMIT: usize = 128;
-
 const TIMES: &[&str] = &["dt", "timestamp", "time", "@timestamp", "ts", "date"];
 const LEVELS: &[&str] = &["level", "severity", "levelname", "log.level", "lvl"];
 const MESSAGES: &[&str] = &["message", "msg", "log", "body", "text"];
@@ -76,58 +73,54 @@ struct Site {
 
 impl Source for Logs {
     fn run(&mut self, intake: &Arc<Intake>, stop: &StopFlag) -> Result<()> {
-        let (door, unnamed) = (self.door.clone(), self.unnamed.clone());
-        let site = Arc::new(Site { door, intake: intake.clone(), unnamed, records: Mutex::default() });
+        let (door, unnamed) = (self.door.with_token()?, self.unnamed.clone());
+        let site = Arc::new(Site { door: door.clone(), intake: intake.clone(), unnamed, records: Mutex::default() });
         let health = get(async || axum::Json(json!({ "status": "ok" })));
         let router = Router::new().route("/health", health).fallback(any(take)).with_state(site);
-        http::run(stop, self.door.clone().serve(router, intake.clone()))
+        http::run(stop, door.serve(router, intake.clone()))
     }
 }
 
 async fn take(State(site): State<Arc<Site>>, request: Request) -> Response {
-    let taken = match site.door.take(request, None).await {
+    let taken = match site.door.take(request, None, &site.intake).await {
         Ok(taken) => taken,
-        // As Better Stack answers.
-        Err(Refusal::Denied) => return answer(StatusCode::FORBIDDEN, &Refusal::Denied.message()),
-        Err(refusal) => return answer(refusal.status(), &refusal.message()),
+        Err(refusal) => return refused(&refusal),
     };
-    let logged = unpacked(&taken.headers, taken.body.clone()).and_then(|body| match media_type(&taken.headers) {
-        "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => Ok(site.log(from_msgpack(&body)?.into_iter())),
-        _ => Ok(site.log(from_json(&body)?.into_iter().map(value_of))),
-    });
-    match logged {
-        Ok(response) => response,
-        Err(error) => {
-            site.intake.refuse(error.message());
-            let status = if error.kind() == Kind::Unavailable { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::NOT_ACCEPTABLE };
-            answer(status, error.message())
+    let logged = taken.unpacked().and_then(|body| match media_type(&taken.headers) {
+        "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => {
+            let pieces = not_too_many(msgpack::pieces(&body, RECORD_LIMIT))?;
+            Ok(site.log(pieces.into_iter().map(|piece| msgpack::read(of_size(piece?)?))))
         }
-    }
+        _ => Ok(site.log(not_too_many(from_json(&body))?.into_iter().map(|piece| Ok((None, value_of(of_size(piece)?)?))))),
+    });
+    logged.unwrap_or_else(|refusal| {
+        site.intake.refuse(&refusal.message);
+        refused(&refusal)
+    })
 }
 
 impl Site {
-    fn log(&self, values: impl Iterator<Item = Result<Value>>) -> Response {
+    /// Logs values, each with its time if that stands beside it.
+    fn log(&self, values: impl Iterator<Item = Result<(Option<i64>, Value)>>) -> Response {
         let mut records = self.records.lock();
-        let (mut good, mut wrong) = (0usize, None);
+        let (mut good, mut wrong, mut first) = (0usize, 0usize, None);
         for value in values {
-            let logged = value.and_then(|value| records.log(&self.intake, &record(value, &self.unnamed)?));
+            let logged = value.and_then(|(time_ns, value)| records.log(&self.intake, &record(time_ns, value, &self.unnamed)?));
             match logged {
                 Ok(()) => good += 1,
                 Err(error) if error.kind() == Kind::Unavailable && good == 0 => {
+                    self.intake.refuse(error.message());
                     return answer(StatusCode::SERVICE_UNAVAILABLE, error.message());
                 }
                 Err(error) => {
-                    self.intake.refuse(error.message());
-                    wrong.get_or_insert((good, error));
+                    wrong += 1;
+                    first.get_or_insert_with(|| format!("record {}: {error}", good + wrong));
                 }
             }
         }
-        match wrong {
-            None => StatusCode::ACCEPTED.into_response(),
-            Some((before, error)) => {
-                answer(StatusCode::NOT_ACCEPTABLE, &format!("record {}: {error}; {good} others were taken", before + 1))
-            }
-        }
+        let Some(first) = first else { return StatusCode::ACCEPTED.into_response() };
+        self.intake.refuse_many(&first, wrong as u64);
+        answer(StatusCode::NOT_ACCEPTABLE, &format!("{first}; {wrong} were not taken, {good} were"))
     }
 }
 
@@ -136,22 +129,32 @@ fn media_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Returns the pieces of a body that is a value, an array of them, or one per line.
-fn from_json(body: &[u8]) -> Result<Vec<&[u8]>> {
-    let pieces: Vec<&[u8]> = match serde_json::from_slice::<Pieces<'_>>(body) {
+/// Returns the pieces of a body that is a value, an array of them, or one per line; not more than can be taken, and one.
+fn from_json(body: &[u8]) -> Vec<&[u8]> {
+    match serde_json::from_slice::<Pieces<'_>>(body) {
         Ok(Pieces(pieces)) => pieces.into_iter().map(|piece| piece.get().as_bytes()).collect(),
         Err(_) => {
             let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
             lines.take(RECORD_LIMIT + 1).collect()
         }
-    };
-    if pieces.len() > RECORD_LIMIT { Err(too_many()) } else { Ok(pieces) }
+    }
+}
+
+fn not_too_many<T>(pieces: Vec<T>) -> Result<Vec<T>, Refusal> {
+    if pieces.len() <= RECORD_LIMIT {
+        return Ok(pieces);
+    }
+    Err(Refusal::new(Why::TooLarge, format!("more than {RECORD_LIMIT} records in one request")))
+}
+
+fn of_size(piece: &[u8]) -> Result<&[u8]> {
+    if piece.len() <= RECORD_BYTES {
+        return Ok(piece);
+    }
+    Err(Error::invalid(format!("a record of {} bytes; at most {RECORD_BYTES}", piece.len())))
 }
 
 fn value_of(piece: &[u8]) -> Result<Value> {
-    if piece.len() > RECORD_BYTES {
-        return Err(Error::invalid(format!("a record of {} bytes; at most {RECORD_BYTES}", piece.len())));
-    }
     serde_json::from_slice(piece).map_err(|error| Error::invalid("not JSON").caused_by(error))
 }
 
@@ -189,32 +192,14 @@ impl<'de> Deserialize<'de> for Pieces<'de> {
     }
 }
 
-fn from_msgpack(body: &[u8]) -> Result<Vec<Result<Value>>> {
-    if body.len() > MSGPACK_LIMIT {
-        return Err(Error::unavailable(format!("{} bytes of MessagePack in one request; at most {MSGPACK_LIMIT}", body.len())));
-    }
-    let mut reader = rmp_serde::Deserializer::from_read_ref(body);
-    reader.set_max_depth(DEPTH_LIMIT);
-    let value = Value::deserialize(&mut reader).map_err(|error| Error::invalid("not MessagePack").caused_by(error))?;
-    match value {
-        Value::Array(values) if values.len() > RECORD_LIMIT => Err(too_many()),
-        Value::Array(values) => Ok(values.into_iter().map(Ok).collect()),
-        value => Ok(vec![Ok(value)]),
-    }
-}
-
-fn too_many() -> Error {
-    Error::unavailable(format!("more than {RECORD_LIMIT} records in one request"))
-}
-
-/// Returns what a value says as a record.
-fn record(value: Value, unnamed: &str) -> Result<Record<'static>> {
+/// Returns what a value says as a record; a time that stands beside it counts.
+fn record(time_ns: Option<i64>, value: Value, unnamed: &str) -> Result<Record<'static>> {
     let mut attributes = match value {
         Value::Object(attributes) => attributes,
         Value::String(text) => Map::from_iter([("message".to_owned(), Value::String(text))]),
         other => return Err(Error::invalid(format!("a record is an object or a text, not {other}"))),
     };
-    let time_ns = first(&attributes, TIMES, time_of).map(|(key, time_ns)| (attributes.remove(key), time_ns).1);
+    let time_ns = time_ns.or_else(|| first(&attributes, TIMES, time_of).map(|(key, time_ns)| (attributes.remove(key), time_ns).1));
     let level = first(&attributes, LEVELS, |value| Some(level_of(value)).filter(|level| *level != Level::Unknown));
     let level = level.map(|(key, level)| (attributes.remove(key), level).1).unwrap_or_default();
     let message = first(&attributes, MESSAGES, |value| value.as_str().map(str::to_owned));
@@ -263,8 +248,18 @@ fn level_of(value: &Value) -> Level {
     }
 }
 
+/// Refuses a request as Better Stack does.
+fn refused(refusal: &Refusal) -> Response {
+    let status = match refusal.why {
+        Why::Denied => StatusCode::FORBIDDEN,
+        Why::Malformed | Why::Packed => StatusCode::NOT_ACCEPTABLE,
+        _ => refusal.status(),
+    };
+    answer(status, &refusal.message)
+}
+
 fn answer(status: StatusCode, message: &str) -> Response {
-    (status, axum::Json(json!({ "message": message }))).into_response()
+    with_retry((status, axum::Json(json!({ "message": message }))).into_response())
 }
 
 #[cfg(test)]
@@ -273,7 +268,7 @@ mod tests {
 
     #[test]
     fn records_of_every_sender_are_understood() {
-        let read = |value| record(value, "app").unwrap();
+        let read = |value| record(None, value, "app").unwrap();
         let better = read(json!({ "dt": "2026-01-02T03:04:05.5Z", "level": "warn", "message": "hot", "service": "arm", "joint": 3 }));
         assert_eq!((better.time_ns, better.level, better.message.as_ref()), (Some(1_767_323_045_500_000_000), Level::Warning, "hot"));
         assert_eq!((better.name.as_ref(), &better.attributes["joint"]), ("arm", &json!(3)));
@@ -283,23 +278,23 @@ mod tests {
         // What is not understood stays where it is.
         let odd = read(json!({ "level": "loud", "time": "yesterday", "message": { "a": 1 } }));
         assert_eq!((odd.level, odd.time_ns, odd.attributes.len()), (Level::Unknown, None, 3));
-        assert!(record(json!(5), "app").is_err());
+        assert!(record(None, json!(5), "app").is_err());
+        // A time beside the record counts, and what the record says stays.
+        let event = record(Some(7), json!({ "time": 1_700_000_000 }), "app").unwrap();
+        assert_eq!((event.time_ns, &event.attributes["time"]), (Some(7), &json!(1_700_000_000)));
     }
 
     #[test]
     fn bodies_are_one_many_or_lines() {
-        let count = |body: &str| from_json(body.as_bytes()).unwrap().into_iter().filter(|piece| value_of(piece).is_ok()).count();
+        let count = |body: &str| from_json(body.as_bytes()).into_iter().filter(|piece| value_of(piece).is_ok()).count();
         assert_eq!((count("{}"), count("[{},{}]"), count("{}\n\n{}\r\n{}"), count("{}\nbroken\n{}")), (1, 2, 3, 2));
-        let packed = rmp_serde::to_vec(&json!([{ "message": "a" }, { "message": "b" }])).unwrap();
-        assert_eq!(from_msgpack(&packed).unwrap().len(), 2);
-        assert!(from_msgpack(b"\xc1").is_err());
         // Deep nesting must not use up the stack.
-        assert!(from_msgpack(&[0x91; 100_000]).is_err());
         assert_eq!(count(&"[".repeat(100_000)), 0);
         assert_eq!(count("{\n  \"message\": \"pretty\"\n}"), 1);
         let many = format!("[{}0]", "0,".repeat(RECORD_LIMIT));
-        assert_eq!(from_json(many.as_bytes()).unwrap_err().kind(), Kind::Unavailable);
-        assert_eq!(from_json("{}\n".repeat(RECORD_LIMIT + 1).as_bytes()).unwrap_err().kind(), Kind::Unavailable);
-        assert!(value_of(&[b' '; RECORD_BYTES + 1]).is_err());
+        assert_eq!(not_too_many(from_json(many.as_bytes())).unwrap_err().why, Why::TooLarge);
+        assert_eq!(not_too_many(from_json("{}\n".repeat(RECORD_LIMIT + 1).as_bytes())).unwrap_err().why, Why::TooLarge);
+        assert!(not_too_many(from_json("{}\n".repeat(RECORD_LIMIT).as_bytes())).is_ok());
+        assert!(of_size(&[b' '; RECORD_BYTES + 1]).is_err());
     }
 }

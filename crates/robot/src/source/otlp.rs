@@ -17,11 +17,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
 use recording::{Error, Kind, Result};
@@ -32,7 +31,7 @@ use self::log::Logs;
 use self::metric::Metrics;
 use self::span::Spans;
 use self::walk::{Format, Signal, walk};
-use super::http::{self, Door, Listen, address_of, serve_at, unpacked};
+use super::http::{self, Door, Listen, Refusal, address_of, serve_at, with_retry};
 use super::{Intake, Source, options};
 use crate::config::SourceConfig;
 use crate::stop::StopFlag;
@@ -43,8 +42,8 @@ const HTTP_PORT: u16 = 4318;
 const GRPC_PORT: u16 = 4317;
 /// What turns one of the two off.
 const OFF: &str = "off";
-/// After how many seconds a sender may try again.
-const RETRY_SECONDS: &str = "1";
+/// How many log records, data points or spans one request may have.
+const RECORD_LIMIT: u64 = 100_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,10 +97,11 @@ struct Entrance {
 impl Source for Otlp {
     fn run(&mut self, intake: &Arc<Intake>, stop: &StopFlag) -> Result<()> {
         let site = Arc::new(Site { intake: intake.clone(), topics: Mutex::default() });
+        let with_token = |door: &Option<Door>| door.as_ref().map(Door::with_token).transpose();
+        let (http, grpc) = (with_token(&self.http)?, with_token(&self.grpc)?);
         http::run(stop, async {
             let mut open = Vec::new();
-            for (name, door, routes) in [("HTTP", &self.http, http_routes as fn() -> Router<Entrance>), ("gRPC", &self.grpc, grpc::routes)]
-            {
+            for (name, door, routes) in [("HTTP", &http, http_routes as fn() -> Router<Entrance>), ("gRPC", &grpc, grpc::routes)] {
                 if let Some(door) = door {
                     let entrance = Entrance { door: door.clone(), site: site.clone() };
                     open.push((name, door.listen().await?, routes().with_state(entrance)));
@@ -126,17 +126,36 @@ struct Outcome {
     rejected: u64,
     /// Why the first one was.
     why: Option<String>,
+    /// Whether the tape took nothing any more.
+    is_away: bool,
 }
 
 impl Outcome {
-    fn count(&mut self, logged: Result<()>) {
-        match logged {
-            Ok(()) => self.good += 1,
-            Err(error) => {
-                self.rejected += 1;
-                self.why.get_or_insert_with(|| error.to_string());
-            }
+    fn is_full(&self) -> bool {
+        self.good + self.rejected >= RECORD_LIMIT
+    }
+
+    /// Logs a record, unless there were too many before it, and counts what became of it.
+    fn take(&mut self, log: impl FnOnce() -> Result<()>) {
+        if self.is_full() {
+            return self.reject_one_more();
         }
+        match log() {
+            Ok(()) => self.good += 1,
+            Err(error) => self.reject(1, &error),
+        }
+    }
+
+    fn reject(&mut self, records: u64, error: &Error) {
+        self.rejected += records;
+        self.is_away |= error.kind() != Kind::Invalid;
+        self.why.get_or_insert_with(|| error.to_string());
+    }
+
+    /// Rejects one that is beyond the limit.
+    fn reject_one_more(&mut self) {
+        self.rejected += 1;
+        self.why.get_or_insert_with(|| format!("more than {RECORD_LIMIT} records in one request"));
     }
 }
 
@@ -148,39 +167,35 @@ impl Site {
     fn take(&self, signal: Signal, format: Format, body: &[u8]) -> Result<Outcome> {
         let mut topics = self.topics.lock();
         let Topics { logs, metrics, spans } = &mut *topics;
-        let (mut outcome, mut away) = (Outcome::default(), None);
-        let mut count = |logged: Result<()>| {
-            if let Err(error) = &logged
-                && error.kind() != Kind::Invalid
-            {
-                away = Some(Error::new(error.kind(), error.message()));
-            }
-            outcome.count(logged);
-        };
+        let mut outcome = Outcome::default();
         let walked = match signal {
             Signal::Logs => walk(body, signal, format, |origin, record| {
-                count(record.read::<LogRecord>().and_then(|record| logs.log(&self.intake, origin, &record)));
+                outcome.take(|| logs.log(&self.intake, origin, &record.read::<LogRecord>()?));
             }),
-            Signal::Metrics => walk(body, signal, format, |origin, record| match record.read::<Metric>() {
-                Ok(metric) => metrics.log(&self.intake, origin, &metric, &mut count),
-                Err(error) => count(Err(error)),
+            Signal::Metrics => walk(body, signal, format, |origin, record| {
+                if outcome.is_full() {
+                    return outcome.reject_one_more();
+                }
+                match record.read_metric() {
+                    Ok(metric) => metrics.log(&self.intake, origin, &metric, &mut outcome),
+                    Err(error) => outcome.reject(1, &error),
+                }
             }),
             Signal::Traces => walk(body, signal, format, |origin, record| {
-                count(record.read::<Span>().and_then(|span| spans.log(&self.intake, origin, &span)));
+                outcome.take(|| spans.log(&self.intake, origin, &record.read::<Span>()?));
             }),
         };
         drop(topics);
         if let Some(why) = &outcome.why {
-            self.intake.refuse(why);
-            (1..outcome.rejected).for_each(|_| self.intake.refuse_more());
+            self.intake.refuse_many(why, outcome.rejected);
         }
         if let Err(error) = walked {
             self.intake.refuse(error.message());
             return Err(error);
         }
-        match away {
+        match &outcome.why {
             // The tape cannot take it now: the sender may try again.
-            Some(error) if outcome.good == 0 => Err(Error::unavailable(error.message())),
+            Some(why) if outcome.is_away && outcome.good == 0 => Err(Error::unavailable(why.clone())),
             _ => Ok(outcome),
         }
     }
@@ -191,24 +206,34 @@ fn http_routes() -> Router<Entrance> {
         .route("/v1/logs", post(|State(entrance), request| export(entrance, Signal::Logs, request)))
         .route("/v1/metrics", post(|State(entrance), request| export(entrance, Signal::Metrics, request)))
         .route("/v1/traces", post(|State(entrance), request| export(entrance, Signal::Traces, request)))
+        .fallback(async |State(entrance): State<Entrance>, uri: Uri| {
+            let message = format!("nothing is at {}: there are /v1/logs, /v1/metrics and /v1/traces", uri.path());
+            entrance.site.intake.refuse(&message);
+            wrong(StatusCode::NOT_FOUND, Format::Json, &message)
+        })
 }
 
 async fn export(entrance: Entrance, signal: Signal, request: Request) -> Response {
     let format = format_of(request.headers());
     // What is wrong is said in Protobuf to whoever sends something else.
     let told = format.unwrap_or(Format::Protobuf);
-    let taken = match entrance.door.take(request, None).await {
+    let refused = |refusal: &Refusal| wrong(refusal.status(), told, &refusal.message);
+    let intake = &entrance.site.intake;
+    let taken = match entrance.door.take(request, None, intake).await {
         Ok(taken) => taken,
-        Err(refusal) => return wrong(refusal.status(), told, &refusal.message()),
+        Err(refusal) => return refused(&refusal),
     };
     let Some(format) = format else {
-        return wrong(StatusCode::UNSUPPORTED_MEDIA_TYPE, told, "send application/x-protobuf or application/json");
+        let message = "send application/x-protobuf or application/json";
+        intake.refuse(message);
+        return wrong(StatusCode::UNSUPPORTED_MEDIA_TYPE, told, message);
     };
-    let unpacked = unpacked(&taken.headers, taken.body.clone()).inspect_err(|error| entrance.site.intake.refuse(error.message()));
-    let body = match unpacked {
+    let body = match taken.unpacked() {
         Ok(body) => body,
-        Err(error) if error.kind() == Kind::Unavailable => return wrong(StatusCode::PAYLOAD_TOO_LARGE, format, error.message()),
-        Err(error) => return wrong(StatusCode::BAD_REQUEST, format, error.message()),
+        Err(refusal) => {
+            intake.refuse(&refusal.message);
+            return refused(&refusal);
+        }
     };
     match entrance.site.take(signal, format, &body) {
         Ok(outcome) => success(signal, format, &outcome),
@@ -263,11 +288,7 @@ fn wrong(status: StatusCode, format: Format, message: &str) -> Response {
             body
         }
     };
-    let mut response = answer(status, format, body);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(RETRY_SECONDS));
-    }
-    response
+    with_retry(answer(status, format, body))
 }
 
 fn answer(status: StatusCode, format: Format, body: Vec<u8>) -> Response {

@@ -76,10 +76,29 @@ pub(super) struct Record<'a> {
     pub(super) attributes: Map<String, Value>,
 }
 
+/// The channels of what is named, opened as names come.
+#[derive(Default)]
+pub(super) struct Channels(HashMap<String, Arc<Channel>>);
+
+impl Channels {
+    /// Returns the channel of a name, which `spec` describes if it is new.
+    ///
+    /// # Errors
+    /// As [`open`], and what `spec` returns.
+    pub(super) fn get(&mut self, intake: &Intake, name: &str, spec: impl FnOnce() -> Result<ChannelSpec>) -> Result<Arc<Channel>> {
+        if let Some(channel) = self.0.get(name) {
+            return Ok(channel.clone());
+        }
+        let channel = open(intake, spec()?)?;
+        self.0.insert(name.to_owned(), channel.clone());
+        Ok(channel)
+    }
+}
+
 /// Writes records to their topics.
 #[derive(Default)]
 pub(super) struct Records {
-    channels: HashMap<String, Arc<Channel>>,
+    channels: Channels,
     payload: Vec<u8>,
 }
 
@@ -104,14 +123,7 @@ impl Records {
     /// Logs a record: its own time is the publish time.
     pub(super) fn log(&mut self, intake: &Intake, record: &Record<'_>) -> Result<()> {
         let name = cut(&record.name, NAME_LIMIT);
-        let channel = match self.channels.get(name) {
-            Some(channel) => channel.clone(),
-            None => {
-                let channel = open(intake, spec(name))?;
-                self.channels.insert(name.to_owned(), channel.clone());
-                channel
-            }
-        };
+        let channel = self.channels.get(intake, name, || Ok(spec(name)))?;
         let now_ns = intake.now_ns();
         let time_ns = record.time_ns.filter(|ns| *ns >= 0).unwrap_or(now_ns);
         let message = cut(&record.message, TEXT_LIMIT);
@@ -145,7 +157,8 @@ pub(super) fn spec(name: &str) -> ChannelSpec {
     let properties = json!({
         "timestamp": { "type": "object", "title": "time", "properties": { "sec": whole, "nsec": whole } },
         "level": whole, "message": text, "name": text, "file": text, "line": whole, "attributes": object,
-        "severity": text, "event": text, "body": {}, "trace_id": text, "span_id": text, "scope": text, "resource": object,
+        "severity": text, "severity_number": whole, "event": text, "body": {}, "observed_ns": whole, "trace_id": text, "span_id": text,
+        "trace_flags": whole, "scope": text, "scope_version": text, "scope_attributes": object, "resource": object,
     });
     json_spec(topic_of("/logs", name).unwrap_or_else(|| "/logs/unknown".to_owned()), "foxglove.Log", &properties)
 }
@@ -170,9 +183,10 @@ pub(super) fn metric_spec(name: &str) -> Result<ChannelSpec> {
     let quantiles = json!({ "type": "array", "items": { "type": "object", "properties": { "quantile": number, "value": number } } });
     let properties = json!({
         "kind": text, "value": number, "value_text": text, "reset": { "type": "boolean" }, "unit": text, "temporality": text, "monotonic": { "type": "boolean" },
-        "start_ns": whole, "attributes": object, "count": whole, "sum": number, "min": number, "max": number, "bounds": numbers, "counts": wholes,
+        "start_ns": whole, "attributes": object, "count": whole, "sum": number, "sum_text": text, "min": number, "min_text": text,
+        "max": number, "max_text": text, "bounds": numbers, "counts": wholes,
         "scale": whole, "zero_count": whole, "zero_threshold": number, "positive": buckets, "negative": buckets,
-        "quantiles": quantiles, "scope": text, "resource": object,
+        "quantiles": quantiles, "scope": text, "scope_version": text, "scope_attributes": object, "resource": object,
     });
     Ok(json_spec(topic, "tapeloop.Metric", &properties))
 }

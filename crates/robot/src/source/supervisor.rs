@@ -4,6 +4,8 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,6 +31,11 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 const GOOD_RUN_NS: i64 = 60_000_000_000;
 /// How long sources have to end.
 const END_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The options that name a file with a secret.
+const SECRET_FILES: [&str; 2] = ["token_file", "password_file"];
+/// How much of such a file is looked at.
+const SECRET_LIMIT: u64 = 1 << 20;
 
 /// What a source is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +89,7 @@ pub(crate) struct Sources {
 
 struct Running {
     config: SourceConfig,
+    secret: Option<blake3::Hash>,
     intake: Arc<Intake>,
     life: Arc<Mutex<Life>>,
     stop: StopFlag,
@@ -109,14 +117,15 @@ impl Sources {
         configs.iter().try_for_each(|config| super::make(config).map(drop))
     }
 
-    /// Starts what is new in `configs`, and ends what is not there any more. What stays as it was goes on.
+    /// Starts what is new in `configs`, and ends what is not there any more. What stays as it was goes on, unless the secret that it
+    /// has in a file is another one.
     ///
     /// # Errors
     /// `Unavailable` if there can be no thread.
     pub(crate) fn apply(&self, configs: &[SourceConfig]) -> Result<()> {
         let mut running = self.running.lock();
         let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut *running).into_iter().partition(|(_, source)| configs.contains(&source.config));
+            std::mem::take(&mut *running).into_iter().partition(|(_, source)| source.stays(configs));
         *running = stay;
         self.end(go);
         for config in configs {
@@ -140,6 +149,7 @@ impl Sources {
 
     fn start(&self, config: SourceConfig) -> Result<Running> {
         let intake = Arc::new(Intake::new(self.tape.clone(), config.name.clone(), config.limit_bytes_per_s));
+        let secret = secret_of(&config);
         let (life, stop, ended) = (Arc::<Mutex<Life>>::default(), StopFlag::default(), StopFlag::default());
         let run = Run { make: self.make, config: config.clone(), intake: intake.clone(), life: life.clone(), stop: stop.clone() };
         let (tape, at_end) = (self.tape.clone(), ended.clone());
@@ -148,7 +158,7 @@ impl Sources {
             at_end.set();
         });
         let thread = thread.map_err(|error| Error::io("cannot start a thread for a source", error))?;
-        Ok(Running { config, intake, life, stop, ended, thread })
+        Ok(Running { config, secret, intake, life, stop, ended, thread })
     }
 
     /// Tells sources to end, and waits for them a little.
@@ -170,6 +180,10 @@ impl Sources {
 }
 
 impl Running {
+    fn stays(&self, configs: &[SourceConfig]) -> bool {
+        configs.contains(&self.config) && self.secret == secret_of(&self.config)
+    }
+
     fn status(&self) -> SourceStatus {
         let (life, counters) = (self.life.lock(), &self.intake.counters);
         let last_ns = counters.last_ns.load(Ordering::Relaxed);
@@ -241,6 +255,14 @@ impl Run {
     }
 }
 
+/// Returns the hash of what stands in the file that an option of the source names as its secret.
+fn secret_of(config: &SourceConfig) -> Option<blake3::Hash> {
+    let path = SECRET_FILES.iter().find_map(|option| config.options.get(*option)?.as_str())?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path).ok()?.take(SECRET_LIMIT)).ok()?;
+    Some(hasher.finalize())
+}
+
 /// Returns a rest that is up to a quarter shorter, so that robots that lost the same server do not come back together.
 fn with_jitter(rest: Duration, seed_ns: i64) -> Duration {
     let share = seed_ns.rem_euclid(1000) as f64 / 1000.0;
@@ -293,8 +315,9 @@ mod tests {
     #[test]
     fn one_that_fails_or_hangs_costs_the_others_nothing() {
         let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
         let options = OpenOptions { device: Some("rover".into()), ..OpenOptions::default() };
-        let tape = Tape::open(folder.path(), Config::empty(), options).unwrap();
+        let tape = Tape::open(folder.path().join("tape").as_path(), Config::empty(), options).unwrap();
         let sources = Sources { make: |config| Ok(Box::new(Odd(config.name.clone()))), ..Sources::new(tape.clone()) };
         let names = ["ends", "fails", "good", "hangs", "panics"];
         sources.apply(&names.map(|name| config(name, 1))).unwrap();
@@ -305,10 +328,24 @@ mod tests {
         assert_eq!((of("ends").state, of("hangs").state), (SourceState::Ended, SourceState::Running));
         let before = of("good").messages;
         until("the good one goes on", || of("good").messages > before);
-        // What changed is started anew, what stays goes on, what went is gone.
-        sources.apply(&[config("good", 1), config("fails", 2)]).unwrap();
+        // What changed is started anew, what stays goes on wherever it stands in the file, what went is gone.
+        let with_token = |line| {
+            let options = toml::Table::from_iter([("token_file".into(), token.display().to_string().into())]);
+            SourceConfig { options, ..config("fails", line) }
+        };
+        std::fs::write(&token, "first").unwrap();
+        sources.apply(&[config("good", 2), with_token(3)]).unwrap();
         assert_eq!(sources.status().iter().map(|source| source.name.as_str()).collect::<Vec<_>>(), ["fails", "good"]);
         assert!(of("good").messages > before && of("fails").failures <= 1);
+        // So is one whose token in a file is another one.
+        let lives = || sources.running.lock().values().map(|source| source.life.clone()).collect::<Vec<_>>();
+        let first = lives();
+        let goes_on = |index: usize| Arc::ptr_eq(&first[index], &lives()[index]);
+        sources.apply(&[with_token(4), config("good", 5)]).unwrap();
+        assert!(goes_on(0) && goes_on(1));
+        std::fs::write(&token, "second").unwrap();
+        sources.apply(&[with_token(4), config("good", 5)]).unwrap();
+        assert!(!goes_on(0) && goes_on(1));
         sources.stop();
         tape.close(Leave::CutShort).unwrap();
     }

@@ -27,6 +27,8 @@ pub(crate) struct Losses {
     last_error: Mutex<Option<String>>,
     /// What was told, and is in no segment yet.
     unwritten: Mutex<VecDeque<Loss>>,
+    /// How many errors came from the disk, and not from those who log too much.
+    pub(crate) disk_failures: AtomicU64,
     pub(crate) messages: AtomicU64,
     pub(crate) bytes: AtomicU64,
     /// Losses of which nobody knows how many messages they are.
@@ -70,6 +72,7 @@ impl Losses {
     /// Makes an error wait for the next call of the program that logs.
     pub(crate) fn fail(&self, error: Error) {
         *self.last_error.lock() = Some(error.to_string());
+        self.disk_failures.fetch_add(u64::from(std::error::Error::source(&error).is_some()), Ordering::Relaxed);
         self.error.lock().get_or_insert(error);
         self.has_error.store(true, Ordering::Release);
     }

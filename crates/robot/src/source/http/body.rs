@@ -6,13 +6,14 @@
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http_body_util::BodyExt;
-use recording::{Error, Kind, Result, size};
+use recording::size;
 
 /// The largest body that is taken, as it comes over the wire.
 const BODY_LIMIT: usize = 32 << 20;
@@ -30,36 +31,49 @@ pub(in crate::source) struct Taken {
     _held: Held,
 }
 
+/// A request that was not taken.
+#[derive(Debug)]
+pub(in crate::source) struct Refusal {
+    pub(in crate::source) why: Why,
+    pub(in crate::source) message: String,
+}
+
 /// Why a request was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::source) enum Refusal {
+pub(in crate::source) enum Why {
     /// Its token is missing or wrong.
     Denied,
+    /// A page of the web sent it.
+    Foreign,
     /// It is too large.
     TooLarge,
-    /// Too much is in memory already.
+    /// It took too long.
+    Late,
+    /// It broke off, or is not packed as it says.
+    Malformed,
+    /// It is packed in a way that is not known.
+    Packed,
+    /// It cannot be taken now.
     Busy,
-    /// It broke off.
-    Broken,
+    /// The source's limit is used up now.
+    OverLimit,
 }
 
 impl Refusal {
-    pub(in crate::source) fn message(self) -> String {
-        match self {
-            Self::Denied => "the token is missing or wrong".to_owned(),
-            Self::TooLarge => format!("the body is more than {}", size::format(BODY_LIMIT as u64)),
-            Self::Busy => "too many requests at once: send it again".to_owned(),
-            Self::Broken => "the body ended too early".to_owned(),
-        }
+    pub(in crate::source) fn new(why: Why, message: impl Into<String>) -> Self {
+        Self { why, message: message.into() }
     }
 
     /// Returns the status that most protocols have for it.
-    pub(in crate::source) fn status(self) -> StatusCode {
-        match self {
-            Self::Denied => StatusCode::UNAUTHORIZED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Broken => StatusCode::BAD_REQUEST,
+    pub(in crate::source) fn status(&self) -> StatusCode {
+        match self.why {
+            Why::Denied => StatusCode::UNAUTHORIZED,
+            Why::Foreign => StatusCode::FORBIDDEN,
+            Why::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Why::Late => StatusCode::REQUEST_TIMEOUT,
+            Why::Malformed | Why::Packed => StatusCode::BAD_REQUEST,
+            Why::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Why::OverLimit => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 }
@@ -84,24 +98,29 @@ impl Drop for Held {
     }
 }
 
-/// Reads a request whose token was looked at.
-pub(super) async fn take(request: Request, admitted: bool, all: &Arc<AtomicUsize>) -> std::result::Result<Taken, Refusal> {
+/// Reads a request, and only to its end if there is a `refusal` already.
+pub(super) async fn take(request: Request, refusal: Option<Refusal>, all: &Arc<AtomicUsize>, patience: Duration) -> Result<Taken, Refusal> {
+    let late = |_| Err(Refusal::new(Why::Late, format!("the body did not come within {} s", patience.as_secs())));
+    tokio::time::timeout(patience, read(request, refusal, all)).await.unwrap_or_else(late)
+}
+
+async fn read(request: Request, mut refusal: Option<Refusal>, all: &Arc<AtomicUsize>) -> Result<Taken, Refusal> {
+    let too_large = || Some(Refusal::new(Why::TooLarge, format!("the body is more than {}", size::format(BODY_LIMIT as u64))));
     let (parts, mut stream) = request.into_parts();
     let told: Option<usize> = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut refusal = match told {
-        _ if !admitted => Some(Refusal::Denied),
-        Some(bytes) if bytes > BODY_LIMIT => Some(Refusal::TooLarge),
-        _ => None,
-    };
+    if refusal.is_none() && told.is_some_and(|bytes| bytes > BODY_LIMIT) {
+        refusal = too_large();
+    }
     let mut held = Held { all: all.clone(), bytes: 0 };
     let mut body = Vec::new();
     while refusal.is_none() {
         let Some(frame) = stream.frame().await else { break };
-        let Ok(data) = frame.map_err(|_| Refusal::Broken)?.into_data() else { continue };
+        let broken = |_| Refusal::new(Why::Malformed, "the body ended too early");
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if body.len() + data.len() > BODY_LIMIT {
-            refusal = Some(Refusal::TooLarge);
+            refusal = too_large();
         } else if !held.grow(data.len()) {
-            refusal = Some(Refusal::Busy);
+            refusal = Some(Refusal::new(Why::Busy, "too many requests at once: send it again"));
         } else {
             body.extend_from_slice(&data);
         }
@@ -126,34 +145,36 @@ async fn drain(mut stream: Body) {
     }
 }
 
-/// Returns a body as it was before it was packed as `Content-Encoding` says.
-///
-/// # Errors
-/// As [`unpack`].
-pub(in crate::source) fn unpacked(headers: &HeaderMap, body: Bytes) -> Result<Bytes> {
-    let encoding = headers.get(header::CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
-    unpack(encoding, body)
+impl Taken {
+    /// Returns the body as it was before it was packed as `Content-Encoding` says.
+    ///
+    /// # Errors
+    /// As [`unpack`].
+    pub(in crate::source) fn unpacked(&self) -> Result<Bytes, Refusal> {
+        let encoding = self.headers.get(header::CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
+        unpack(encoding, self.body.clone())
+    }
 }
 
 /// Returns a body as it was before it was packed.
 ///
 /// # Errors
-/// `Invalid` for an encoding that is not known, `Corrupt` for a body that is not in it, `Unavailable` for one that is too large.
-pub(in crate::source) fn unpack(encoding: &str, body: Bytes) -> Result<Bytes> {
+/// If the encoding is not known, the body is not in it, or is too large.
+pub(in crate::source) fn unpack(encoding: &str, body: Bytes) -> Result<Bytes, Refusal> {
     match encoding.trim().to_ascii_lowercase().as_str() {
         "" | "identity" => Ok(body),
         "gzip" => read_all(MultiGzDecoder::new(&body[..])),
         "deflate" => read_all(ZlibDecoder::new(&body[..])),
-        other => Err(Error::invalid(format!("content encoding '{other}': send gzip, deflate or none"))),
+        other => Err(Refusal::new(Why::Packed, format!("content encoding '{other}': send gzip, deflate or none"))),
     }
 }
 
-fn read_all(packed: impl Read) -> Result<Bytes> {
+fn read_all(packed: impl Read) -> Result<Bytes, Refusal> {
     let mut body = Vec::new();
     let read = packed.take(UNPACKED_LIMIT as u64 + 1).read_to_end(&mut body);
-    read.map_err(|error| Error::new(Kind::Corrupt, "the body is not packed as it says").caused_by(error))?;
+    read.map_err(|error| Refusal::new(Why::Malformed, format!("the body is not packed as it says: {error}")))?;
     if body.len() > UNPACKED_LIMIT {
-        return Err(Error::unavailable(format!("the body is more than {} unpacked", size::format(UNPACKED_LIMIT as u64))));
+        return Err(Refusal::new(Why::TooLarge, format!("the body is more than {} unpacked", size::format(UNPACKED_LIMIT as u64))));
     }
     Ok(body.into())
 }
@@ -175,23 +196,26 @@ mod tests {
         }
         let bomb = Bytes::from(packed.finish().unwrap());
         assert!(bomb.len() < 1 << 20);
-        assert_eq!(unpack("gzip", bomb).unwrap_err().kind(), Kind::Unavailable);
-        assert_eq!(unpack("GZIP", Bytes::from_static(b"plain")).unwrap_err().kind(), Kind::Corrupt);
-        assert_eq!(unpack("br", Bytes::from_static(b"plain")).unwrap_err().kind(), Kind::Invalid);
-        assert_eq!(unpacked(&HeaderMap::new(), Bytes::from_static(b"plain")).unwrap(), "plain");
+        assert_eq!(unpack("gzip", bomb).unwrap_err().why, Why::TooLarge);
+        assert_eq!(unpack("GZIP", Bytes::from_static(b"plain")).unwrap_err().why, Why::Malformed);
+        assert_eq!(unpack("br", Bytes::from_static(b"plain")).unwrap_err().why, Why::Packed);
+        assert_eq!(unpack("", Bytes::from_static(b"plain")).unwrap(), "plain");
     }
 
     #[tokio::test]
     async fn bodies_have_a_limit_each_and_all_together() {
         let all = Arc::<AtomicUsize>::default();
         let request = |bytes: usize| Request::new(Body::from(vec![b'x'; bytes]));
-        let first = take(request(BODY_LIMIT), true, &all).await.ok().unwrap();
-        let _second = take(request(BODY_LIMIT), true, &all).await.ok().unwrap();
-        assert_eq!(take(request(1), true, &all).await.err(), Some(Refusal::Busy));
+        let patience = Duration::from_secs(60);
+        let taken = |bytes| take(request(bytes), None, &all, patience);
+        let first = taken(BODY_LIMIT).await.ok().unwrap();
+        let _second = taken(BODY_LIMIT).await.ok().unwrap();
+        let why = |taken: Result<Taken, Refusal>| taken.err().map(|refusal| refusal.why);
+        assert_eq!(why(taken(1).await), Some(Why::Busy));
         drop(first);
-        assert!(take(request(1), true, &all).await.is_ok());
-        assert_eq!(take(request(BODY_LIMIT + 1), true, &all).await.err(), Some(Refusal::TooLarge));
-        assert_eq!(take(request(1), false, &all).await.err(), Some(Refusal::Denied));
+        assert_eq!(why(taken(1).await), None);
+        assert_eq!(why(taken(BODY_LIMIT + 1).await), Some(Why::TooLarge));
+        assert_eq!(why(take(request(1), Some(Refusal::new(Why::Denied, "no")), &all, patience).await), Some(Why::Denied));
         assert_eq!(all.load(Ordering::Relaxed), BODY_LIMIT);
     }
 }

@@ -33,48 +33,68 @@ pub(super) enum Value<'a> {
 /// Why a line is no point.
 pub(super) type Wrong = &'static str;
 
-/// Returns the points of a body, and of each other line what is wrong with it. Empty lines and comments are neither.
-pub(super) fn points(body: &str) -> impl Iterator<Item = Result<Point<'_>, Wrong>> {
-    let mut rest = body;
+/// Returns the points of a body, and of each other line what is wrong with it, with the numbers of their lines. Empty lines and
+/// comments are neither.
+pub(super) fn points(body: &str) -> impl Iterator<Item = (usize, Result<Point<'_>, Wrong>)> {
+    let (mut lines, mut next) = (Lines { rest: body, quotes_end: true }, 1);
     std::iter::from_fn(move || {
         loop {
-            if rest.is_empty() {
-                return None;
-            }
-            let (line, after) = split_line(rest);
-            rest = after;
-            let line = line.trim_end_matches('\r').trim_start_matches([' ', '\t']);
+            let whole = lines.next()?;
+            let number = next;
+            next += 1 + whole.bytes().filter(|byte| *byte == b'\n').count();
+            let line = whole.trim_end_matches('\r').trim_start_matches([' ', '\t']);
             if !line.is_empty() && !line.starts_with('#') {
-                return Some(point(line));
+                return Some((number, point(line)));
             }
         }
     })
 }
 
-/// Splits at the end of the line, which may not stand within quotes; where the quotes do not end, at the first one.
-fn split_line(text: &str) -> (&str, &str) {
-    let bytes = text.as_bytes();
-    let (mut in_fields, mut quoted) = (false, false);
-    let mut first = None;
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'\\' => at += 1,
-            b' ' => in_fields = true,
-            // Quotes only mean something around the value of a field.
-            b'"' if quoted => quoted = !ends_text(bytes, at),
-            b'"' => quoted = in_fields && bytes[at - 1] == b'=',
-            b'\n' if !quoted => return (&text[..at], &text[at + 1..]),
-            b'\n' => {
-                first.get_or_insert(at);
-            }
-            _ => {}
+/// Splits a text into its lines, whose ends may not stand within quotes.
+struct Lines<'a> {
+    rest: &'a str,
+    /// Whether quotes may still end: where one does not, no later one does, and nobody need look again.
+    quotes_end: bool,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let text = self.rest;
+        if text.is_empty() {
+            return None;
         }
-        at += 1;
+        let end = self.end_of_line();
+        self.rest = text.get(end + 1..).unwrap_or_default();
+        Some(&text[..end])
     }
-    match first {
-        Some(at) if quoted => (&text[..at], &text[at + 1..]),
-        _ => (text, ""),
+}
+
+impl Lines<'_> {
+    /// Returns where the line ends; where quotes do not end, at the first end of a line.
+    fn end_of_line(&mut self) -> usize {
+        let bytes = self.rest.as_bytes();
+        let (mut in_fields, mut quoted) = (false, false);
+        let mut first = None;
+        let mut at = 0;
+        while at < bytes.len() {
+            match bytes[at] {
+                b'\\' => at += 1,
+                b' ' => in_fields = true,
+                // Quotes only mean something around the value of a field.
+                b'"' if quoted => quoted = !ends_text(bytes, at),
+                b'"' => quoted = self.quotes_end && in_fields && bytes[at - 1] == b'=',
+                b'\n' if !quoted => return at,
+                b'\n' => {
+                    first.get_or_insert(at);
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        self.quotes_end &= !quoted;
+        first.filter(|_| quoted).unwrap_or(bytes.len())
     }
 }
 
@@ -138,7 +158,11 @@ fn tags<'a>(text: &'a str, point: &mut Point<'a>) -> Result<(), Wrong> {
             Some(equals) if equals > at && !is_prose => point.tags.push((unescaped(&text[at..equals]), unescaped(&text[equals + 1..end]))),
             // A comma that nobody escaped: it belongs to the value before it.
             _ => match point.tags.last_mut() {
-                Some((_, value)) => *value = Cow::Owned(format!("{value},{}", unescaped(&text[at..end]))),
+                Some((_, value)) => {
+                    let value = value.to_mut();
+                    value.push(',');
+                    value.push_str(&unescaped(&text[at..end]));
+                }
                 None => return Err("its first tag has no '='"),
             },
         }
@@ -239,6 +263,10 @@ mod tests {
 
     use super::*;
 
+    fn points(body: &str) -> impl Iterator<Item = Result<Point<'_>, Wrong>> {
+        super::points(body).map(|(_, point)| point)
+    }
+
     fn one(line: &str) -> Point<'_> {
         let mut all = points(line);
         let point = all.next().unwrap().unwrap_or_else(|wrong| panic!("{line}: {wrong}"));
@@ -276,6 +304,8 @@ mod tests {
             Ok("f".to_owned()),
         ];
         assert_eq!(read, expected);
+        let wrong: Vec<usize> = super::points(body).filter(|(_, point)| point.is_err()).map(|(number, _)| number).collect();
+        assert_eq!(wrong, [4, 7, 8, 9], "lines of the body, whatever they are");
         // A quote that never ends costs its line, not the rest.
         assert_eq!(points("a x=\"open\nb x=1").filter(Result::is_ok).count(), 1);
     }
@@ -305,6 +335,15 @@ mod tests {
         assert_eq!(one(&huge).tags[0].1.len(), 100_000);
         let many = format!("m{} x=1", ",t=v".repeat(PAIR_LIMIT + 1));
         assert_eq!(points(&many).next(), Some(Err("it has too many tags")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_not_looked_at_again_and_again() {
+        // Each would take minutes.
+        let open = "a x=\"open\n".repeat(1 << 20);
+        assert_eq!(points(&open).filter(Result::is_err).count(), 1 << 20);
+        let commas = format!("a,t=v{} x=1", ",c".repeat(1 << 20));
+        assert_eq!(one(&commas).tags[0].1.len(), 1 + (2 << 20));
     }
 
     proptest! {

@@ -8,15 +8,15 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http_body_util::{BodyExt, Full};
-use recording::{Error, Kind};
+use recording::Kind;
 
 use super::walk::{Format, Signal};
 use super::{Entrance, partial_success};
-use crate::source::http::{Refusal, unpack};
+use crate::source::http::{Refusal, Why, unpack};
 
 /// How long the head of a message is: whether it is packed, and its length.
 const HEAD_BYTES: usize = 5;
@@ -28,6 +28,7 @@ const ENCODINGS: &str = "identity,gzip,deflate";
 enum Code {
     Ok = 0,
     InvalidArgument = 3,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     Unimplemented = 12,
     Unavailable = 14,
@@ -45,26 +46,36 @@ pub(super) fn routes() -> Router<Entrance> {
         .route(&logs, post(|State(entrance), request| export(entrance, Signal::Logs, request)))
         .route(&metrics, post(|State(entrance), request| export(entrance, Signal::Metrics, request)))
         .route(&traces, post(|State(entrance), request| export(entrance, Signal::Traces, request)))
-        .fallback(|| async { failed(Code::Unimplemented, "there are the Export calls of logs, metrics and traces") })
+        .fallback(async |State(entrance): State<Entrance>, uri: Uri| {
+            let message = format!("nothing is at {}: there are the Export calls of logs, metrics and traces", uri.path());
+            entrance.site.intake.refuse(&message);
+            failed(Code::Unimplemented, &message)
+        })
 }
 
 async fn export(entrance: Entrance, signal: Signal, request: Request) -> Response {
-    let taken = match entrance.door.take(request, None).await {
+    let intake = &entrance.site.intake;
+    let taken = match entrance.door.take(request, None, intake).await {
         Ok(taken) => taken,
-        Err(refusal) => return failed(code_of_refusal(refusal), &refusal.message()),
+        Err(refusal) => return failed(code_of(refusal.why), &refusal.message),
     };
-    let outcome = message(&taken.headers, taken.body.clone())
-        .inspect_err(|(_, error)| entrance.site.intake.refuse(error.message()))
-        .and_then(|body| entrance.site.take(signal, Format::Protobuf, &body).map_err(|error| (code_of(&error), error)));
-    match outcome {
+    let body = match message(&taken.headers, taken.body.clone()) {
+        Ok(body) => body,
+        Err(refusal) => {
+            intake.refuse(&refusal.message);
+            return failed(code_of(refusal.why), &refusal.message);
+        }
+    };
+    match entrance.site.take(signal, Format::Protobuf, &body) {
         Ok(outcome) => succeeded(&partial_success(&outcome)),
-        Err((code, error)) => failed(code, error.message()),
+        Err(error) if error.kind() == Kind::Unavailable => failed(Code::Unavailable, error.message()),
+        Err(error) => failed(Code::InvalidArgument, error.message()),
     }
 }
 
 /// Returns the one message of a body.
-fn message(headers: &HeaderMap, mut body: Bytes) -> Result<Bytes, (Code, Error)> {
-    let invalid = |text: &str| (Code::InvalidArgument, Error::invalid(text));
+fn message(headers: &HeaderMap, mut body: Bytes) -> Result<Bytes, Refusal> {
+    let invalid = |text: &str| Refusal::new(Why::Malformed, text);
     let is_grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
     if !headers.get(header::CONTENT_TYPE).is_some_and(is_grpc) {
         return Err(invalid("the content type is not application/grpc"));
@@ -79,23 +90,17 @@ fn message(headers: &HeaderMap, mut body: Bytes) -> Result<Bytes, (Code, Error)>
         0 => "",
         _ => headers.get("grpc-encoding").map_or("identity", |value| value.to_str().unwrap_or("?")),
     };
-    unpack(encoding, body).map_err(|error| match error.kind() {
-        Kind::Unavailable => (Code::ResourceExhausted, error),
-        Kind::Invalid => (Code::Unimplemented, error),
-        _ => (Code::InvalidArgument, error),
-    })
+    unpack(encoding, body)
 }
 
-fn code_of(error: &Error) -> Code {
-    if error.kind() == Kind::Unavailable { Code::Unavailable } else { Code::InvalidArgument }
-}
-
-fn code_of_refusal(refusal: Refusal) -> Code {
-    match refusal {
-        Refusal::Denied => Code::Unauthenticated,
-        Refusal::TooLarge => Code::ResourceExhausted,
-        Refusal::Busy => Code::Unavailable,
-        Refusal::Broken => Code::InvalidArgument,
+fn code_of(why: Why) -> Code {
+    match why {
+        Why::Denied => Code::Unauthenticated,
+        Why::Foreign => Code::PermissionDenied,
+        Why::TooLarge => Code::ResourceExhausted,
+        Why::Packed => Code::Unimplemented,
+        Why::Malformed => Code::InvalidArgument,
+        Why::Late | Why::Busy | Why::OverLimit => Code::Unavailable,
     }
 }
 

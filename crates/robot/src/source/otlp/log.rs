@@ -2,9 +2,6 @@
 //!
 //! **Invariant:** a record is one message of the same shape that every other source of logs writes.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -13,32 +10,26 @@ use recording::Result;
 use super::origin::{Origin, attributes, value};
 use crate::source::Intake;
 use crate::source::json::{hex, integer, text, unsigned};
-use crate::source::record::{Level, TEXT_LIMIT, cut, open, spec};
-use crate::tape::channel::{Channel, Times};
+use crate::source::record::{Channels, Level, TEXT_LIMIT, cut, spec};
+use crate::tape::channel::Times;
 
 /// Writes log records.
 #[derive(Default)]
 pub(super) struct Logs {
-    channels: HashMap<String, Arc<Channel>>,
+    channels: Channels,
     payload: String,
 }
 
 impl Logs {
     /// Logs a record; its own time, or when it was observed, is the publish time.
-    pub(super) fn log(&mut self, intake: &Intake, origin: &Origin, record: &LogRecord) -> Result<()> {
-        let channel = match self.channels.get(&origin.service) {
-            Some(channel) => channel,
-            None => {
-                let channel = open(intake, spec(&origin.service))?;
-                self.channels.entry(origin.service.clone()).or_insert(channel)
-            }
-        };
+    pub(super) fn log(&mut self, intake: &Intake, origin: &Origin<'_>, record: &LogRecord) -> Result<()> {
+        let channel = self.channels.get(intake, origin.service, || Ok(spec(origin.service)))?;
         let now_ns = intake.now_ns();
         let time_ns = time(record.time_unix_nano).or(time(record.observed_time_unix_nano)).unwrap_or(now_ns);
         self.payload.clear();
         write(&mut self.payload, origin, record, time_ns);
         let times = Times { log_time_ns: Some(now_ns), publish_time_ns: Some(time_ns) };
-        intake.log(channel, self.payload.as_bytes().into(), times)
+        intake.log(&channel, self.payload.as_bytes().into(), times)
     }
 }
 
@@ -58,7 +49,15 @@ pub(super) fn id(out: &mut String, name: &str, bytes: &[u8]) {
     }
 }
 
-fn write(out: &mut String, origin: &Origin, record: &LogRecord, time_ns: i64) {
+/// Writes the flags of a trace as a member of an object, if there are any.
+pub(super) fn flags(out: &mut String, flags: u32) {
+    if flags != 0 {
+        out.push_str(",\"trace_flags\":");
+        unsigned(out, flags.into());
+    }
+}
+
+fn write(out: &mut String, origin: &Origin<'_>, record: &LogRecord, time_ns: i64) {
     out.push_str("{\"timestamp\":{\"sec\":");
     integer(out, time_ns.div_euclid(1_000_000_000));
     out.push_str(",\"nsec\":");
@@ -68,7 +67,7 @@ fn write(out: &mut String, origin: &Origin, record: &LogRecord, time_ns: i64) {
     out.push_str(",\"message\":");
     let cut_bytes = message(out, record.body.as_ref());
     out.push_str(",\"name\":");
-    text(out, &origin.service);
+    text(out, origin.service);
     let attribute = |name: &str| record.attributes.iter().find(|attribute| attribute.key == name)?.value.as_ref()?.value.as_ref();
     out.push_str(",\"file\":");
     text(out, if let Some(Value::StringValue(file)) = attribute("code.file.path") { file } else { "" });
@@ -78,6 +77,14 @@ fn write(out: &mut String, origin: &Origin, record: &LogRecord, time_ns: i64) {
     if !record.severity_text.is_empty() {
         out.push_str(",\"severity\":");
         text(out, &record.severity_text);
+    }
+    if record.severity_number != 0 {
+        out.push_str(",\"severity_number\":");
+        integer(out, record.severity_number.into());
+    }
+    if let Some(observed_ns) = time(record.observed_time_unix_nano) {
+        out.push_str(",\"observed_ns\":");
+        integer(out, observed_ns);
     }
     if !record.event_name.is_empty() {
         out.push_str(",\"event\":");
@@ -95,7 +102,8 @@ fn write(out: &mut String, origin: &Origin, record: &LogRecord, time_ns: i64) {
     }
     id(out, "trace_id", &record.trace_id);
     id(out, "span_id", &record.span_id);
-    out.push_str(&origin.tail);
+    flags(out, record.flags);
+    origin.write(out);
     out.push('}');
 }
 

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** values are as they were sent: a counter that began anew, or that counts since the last export, says so.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -14,11 +13,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use recording::{Error, Result};
 
+use super::Outcome;
 use super::log::time;
 use super::origin::{Origin, attributes};
 use crate::source::Intake;
 use crate::source::json::{comma, float, integer, special_float, text, unsigned};
-use crate::source::record::{NAME_LIMIT, cut, metric_spec, open};
+use crate::source::record::{Channels, NAME_LIMIT, cut, metric_spec};
 use crate::tape::channel::{Channel, Times};
 
 /// The flag of a point that says that there is no value.
@@ -28,13 +28,13 @@ const TEMPORALITIES: [&str; 3] = ["unspecified", "delta", "cumulative"];
 /// Writes data points.
 #[derive(Default)]
 pub(super) struct Metrics {
-    channels: HashMap<String, Arc<Channel>>,
+    channels: Channels,
     payload: String,
 }
 
 /// What all points of a metric have.
 struct Head<'a> {
-    origin: &'a Origin,
+    origin: &'a Origin<'a>,
     unit: &'a str,
     kind: &'static str,
     temporality: i32,
@@ -43,16 +43,14 @@ struct Head<'a> {
 
 impl Metrics {
     /// Logs the points of a metric, and tells of each what became of it.
-    pub(super) fn log(&mut self, intake: &Intake, origin: &Origin, metric: &Metric, count: &mut impl FnMut(Result<()>)) {
-        let channel = match self.channel(intake, metric) {
+    pub(super) fn log(&mut self, intake: &Intake, origin: &Origin<'_>, metric: &Metric, outcome: &mut Outcome) {
+        let name = cut(&metric.name, NAME_LIMIT);
+        let channel = match self.channels.get(intake, name, || metric_spec(name)) {
             Ok(channel) => channel,
-            Err(error) => {
-                let told = || Err(Error::new(error.kind(), error.message()));
-                return (0..points_of(metric).max(1)).for_each(|_| count(told()));
-            }
+            Err(error) => return outcome.reject(points_of(metric).max(1) as u64, &error),
         };
         let mut head = Head { origin, unit: &metric.unit, kind: "gauge", temporality: 0, is_monotonic: false };
-        let mut log = |times, write: &dyn Fn(&mut String)| count(self.point(intake, &channel, times, write));
+        let mut log = |times, write: &dyn Fn(&mut String)| outcome.take(|| self.point(intake, &channel, times, write));
         match &metric.data {
             Some(Data::Gauge(gauge)) => {
                 for point in &gauge.data_points {
@@ -83,18 +81,8 @@ impl Metrics {
                     log(point.time_unix_nano, &|out| summary(out, &head, point));
                 }
             }
-            None => count(Err(Error::invalid(format!("metric '{}' has no data of a known kind", cut(&metric.name, NAME_LIMIT))))),
+            None => outcome.reject(1, &Error::invalid(format!("metric '{name}' has no data of a known kind"))),
         }
-    }
-
-    fn channel(&mut self, intake: &Intake, metric: &Metric) -> Result<Arc<Channel>> {
-        let name = cut(&metric.name, NAME_LIMIT);
-        if let Some(channel) = self.channels.get(name) {
-            return Ok(channel.clone());
-        }
-        let channel = open(intake, metric_spec(name)?)?;
-        self.channels.insert(name.to_owned(), channel.clone());
-        Ok(channel)
     }
 
     fn point(&mut self, intake: &Intake, channel: &Arc<Channel>, unix_ns: u64, write: &dyn Fn(&mut String)) -> Result<()> {
@@ -138,7 +126,7 @@ fn end(out: &mut String, head: &Head<'_>, start_unix_ns: u64, of_point: &[KeyVal
         integer(out, start_ns);
     }
     attributes(out, "attributes", of_point);
-    out.push_str(&head.origin.tail);
+    head.origin.write(out);
     out.push('}');
 }
 
@@ -153,7 +141,21 @@ fn number(out: &mut String, head: &Head<'_>, point: &NumberDataPoint) {
     end(out, head, point.start_time_unix_nano, &point.attributes);
 }
 
+/// Writes a point that says that there is no value any more; returns whether it is one.
+fn is_nothing(out: &mut String, head: &Head<'_>, flags: u32, start_unix_ns: u64, of_point: &[KeyValue]) -> bool {
+    let is_nothing = flags & NO_VALUE != 0;
+    if is_nothing {
+        begin(out, head);
+        out.push_str(",\"value\":null");
+        end(out, head, start_unix_ns, of_point);
+    }
+    is_nothing
+}
+
 fn histogram(out: &mut String, head: &Head<'_>, point: &HistogramDataPoint) {
+    if is_nothing(out, head, point.flags, point.start_time_unix_nano, &point.attributes) {
+        return;
+    }
     begin(out, head);
     statistics(out, point.count, [("sum", point.sum), ("min", point.min), ("max", point.max)]);
     out.push_str(",\"bounds\":");
@@ -164,6 +166,9 @@ fn histogram(out: &mut String, head: &Head<'_>, point: &HistogramDataPoint) {
 }
 
 fn exponential(out: &mut String, head: &Head<'_>, point: &ExponentialHistogramDataPoint) {
+    if is_nothing(out, head, point.flags, point.start_time_unix_nano, &point.attributes) {
+        return;
+    }
     begin(out, head);
     statistics(out, point.count, [("sum", point.sum), ("min", point.min), ("max", point.max)]);
     out.push_str(",\"scale\":");
@@ -178,6 +183,9 @@ fn exponential(out: &mut String, head: &Head<'_>, point: &ExponentialHistogramDa
 }
 
 fn summary(out: &mut String, head: &Head<'_>, point: &SummaryDataPoint) {
+    if is_nothing(out, head, point.flags, point.start_time_unix_nano, &point.attributes) {
+        return;
+    }
     begin(out, head);
     statistics(out, point.count, [("sum", Some(point.sum))]);
     out.push_str(",\"quantiles\":");
@@ -199,7 +207,7 @@ fn statistics<const N: usize>(out: &mut String, count: u64, others: [(&str, Opti
             out.push_str(",\"");
             out.push_str(name);
             out.push_str("\":");
-            float(out, value);
+            special_float(out, name, value);
         }
     }
 }

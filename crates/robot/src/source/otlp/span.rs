@@ -2,19 +2,16 @@
 //!
 //! **Invariant:** a span is one message, whose publish time is the span's end: before it nobody knew of it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use opentelemetry_proto::tonic::trace::v1::Span;
 use recording::{Error, Result};
 use serde_json::json;
 
-use super::log::{id, time};
+use super::log::{flags, id, time};
 use super::origin::{Origin, attributes};
 use crate::source::Intake;
 use crate::source::json::{comma, integer, text};
-use crate::source::record::{json_spec, open, topic_of};
-use crate::tape::channel::{Channel, ChannelSpec, Times};
+use crate::source::record::{Channels, json_spec, topic_of};
+use crate::tape::channel::{ChannelSpec, Times};
 
 const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 const STATUSES: [&str; 3] = ["unset", "ok", "error"];
@@ -22,30 +19,24 @@ const STATUSES: [&str; 3] = ["unset", "ok", "error"];
 /// Writes spans.
 #[derive(Default)]
 pub(super) struct Spans {
-    channels: HashMap<String, Arc<Channel>>,
+    channels: Channels,
     payload: String,
 }
 
 impl Spans {
     /// Logs a span.
-    pub(super) fn log(&mut self, intake: &Intake, origin: &Origin, span: &Span) -> Result<()> {
+    pub(super) fn log(&mut self, intake: &Intake, origin: &Origin<'_>, span: &Span) -> Result<()> {
         if span.trace_id.len() != 16 || span.span_id.len() != 8 {
             return Err(Error::invalid("a span without a trace id of 16 bytes and a span id of 8"));
         }
-        let channel = match self.channels.get(&origin.service) {
-            Some(channel) => channel,
-            None => {
-                let channel = open(intake, channel_spec(&origin.service))?;
-                self.channels.entry(origin.service.clone()).or_insert(channel)
-            }
-        };
+        let channel = self.channels.get(intake, origin.service, || Ok(channel_spec(origin.service)))?;
         let now_ns = intake.now_ns();
         let end_ns = time(span.end_time_unix_nano).unwrap_or(now_ns);
         let start_ns = time(span.start_time_unix_nano).unwrap_or(end_ns);
         self.payload.clear();
         write(&mut self.payload, origin, span, (start_ns, end_ns));
         let times = Times { log_time_ns: Some(now_ns), publish_time_ns: Some(end_ns) };
-        intake.log(channel, self.payload.as_bytes().into(), times)
+        intake.log(&channel, self.payload.as_bytes().into(), times)
     }
 }
 
@@ -55,12 +46,12 @@ fn channel_spec(service: &str) -> ChannelSpec {
     let properties = json!({
         "name": text, "kind": text, "status": text, "status_message": text, "start_ns": whole, "end_ns": whole, "duration_ns": whole,
         "trace_id": text, "span_id": text, "parent_span_id": text, "attributes": object, "events": list, "links": list,
-        "scope": text, "resource": object,
+        "trace_state": text, "trace_flags": whole, "scope": text, "scope_version": text, "scope_attributes": object, "resource": object,
     });
     json_spec(topic_of("/traces", service).unwrap_or_else(|| "/traces/unknown".to_owned()), "tapeloop.Span", &properties)
 }
 
-fn write(out: &mut String, origin: &Origin, span: &Span, (start_ns, end_ns): (i64, i64)) {
+fn write(out: &mut String, origin: &Origin<'_>, span: &Span, (start_ns, end_ns): (i64, i64)) {
     out.push_str("{\"name\":");
     text(out, &span.name);
     out.push_str(",\"kind\":");
@@ -79,6 +70,8 @@ fn write(out: &mut String, origin: &Origin, span: &Span, (start_ns, end_ns): (i6
     id(out, "trace_id", &span.trace_id);
     id(out, "span_id", &span.span_id);
     id(out, "parent_span_id", &span.parent_span_id);
+    trace_state(out, &span.trace_state);
+    flags(out, span.flags);
     attributes(out, "attributes", &span.attributes);
     out.push_str(",\"events\":[");
     for (i, event) in span.events.iter().enumerate() {
@@ -96,12 +89,21 @@ fn write(out: &mut String, origin: &Origin, span: &Span, (start_ns, end_ns): (i6
         out.push_str("{\"kind\":\"link\"");
         id(out, "trace_id", &link.trace_id);
         id(out, "span_id", &link.span_id);
+        trace_state(out, &link.trace_state);
+        flags(out, link.flags);
         attributes(out, "attributes", &link.attributes);
         out.push('}');
     }
     out.push(']');
-    out.push_str(&origin.tail);
+    origin.write(out);
     out.push('}');
+}
+
+fn trace_state(out: &mut String, state: &str) {
+    if !state.is_empty() {
+        out.push_str(",\"trace_state\":");
+        text(out, state);
+    }
 }
 
 fn word<'a>(words: &[&'a str], number: i32) -> &'a str {

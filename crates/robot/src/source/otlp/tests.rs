@@ -54,9 +54,11 @@ fn resource() -> Value {
 
 #[test]
 fn a_log_record_becomes_a_log_with_everything_it_said() {
-    let request = json!({ "resourceLogs": [{ "resource": resource(), "scopeLogs": [{ "scope": { "name": "arm.joints" }, "logRecords": [
+    let request = json!({ "resourceLogs": [{ "resource": resource(), "scopeLogs": [{ "scope": {
+        "name": "arm.joints", "version": "1.2", "attributes": [{ "key": "built", "value": { "boolValue": true } }] }, "logRecords": [
         {
             "timeUnixNano": "1700000000123456789", "severityNumber": 13, "severityText": "WARN",
+            "observedTimeUnixNano": "1700000000123456799", "flags": 1,
             "body": { "stringValue": "joint \"3\" is\nhot" }, "traceId": "000102030405060708090a0b0c0d0e0f", "spanId": "0001020304050607",
             "attributes": [
                 { "key": "code.file.path", "value": { "stringValue": "arm.py" } }, { "key": "code.line.number", "value": { "intValue": 7 } },
@@ -79,8 +81,9 @@ fn a_log_record_becomes_a_log_with_everything_it_said() {
                 "timestamp": { "sec": 1_700_000_000, "nsec": 123_456_789 }, "level": 3, "message": "joint \"3\" is\nhot", "name": "arm driver",
                 "file": "arm.py", "line": 7, "attributes": {
                     "code.file.path": "arm.py", "code.line.number": 7, "temps": [80.5, true, null], "limits": { "max": -1 } },
-                "severity": "WARN", "trace_id": "000102030405060708090a0b0c0d0e0f", "span_id": "0001020304050607", "scope": "arm.joints",
-                "resource": resource,
+                "severity": "WARN", "severity_number": 13, "observed_ns": 1_700_000_000_123_456_799_i64,
+                "trace_id": "000102030405060708090a0b0c0d0e0f", "span_id": "0001020304050607", "trace_flags": 1,
+                "scope": "arm.joints", "scope_version": "1.2", "scope_attributes": { "built": true }, "resource": resource,
             })
         )
     );
@@ -104,13 +107,19 @@ fn every_kind_of_metric_becomes_a_message_per_point() {
             "positive": { "offset": 3, "bucketCounts": ["4"] } }], "aggregationTemporality": 2 } },
         { "name": "quantiles", "summary": { "dataPoints": [{ "timeUnixNano": at, "count": "2", "sum": 3.0,
             "quantileValues": [{ "quantile": 0.5, "value": 1.5 }] }] } },
+        { "name": "gone", "histogram": { "dataPoints": [{ "timeUnixNano": at, "count": "9", "flags": 1 }], "aggregationTemporality": 2 } },
+        { "name": "gone", "exponentialHistogram": { "dataPoints": [{ "timeUnixNano": at, "flags": 1 }] } },
+        { "name": "gone", "summary": { "dataPoints": [{ "timeUnixNano": at, "flags": 1 }] } },
         { "name": "nothing" }, { "name": "" , "gauge": { "dataPoints": [{ "asDouble": 1.0 }, { "asDouble": 2.0 }] } },
     ] }] }] });
     let (rejected, messages) = both::<ExportMetricsServiceRequest>(Signal::Metrics, &request);
     assert_eq!(rejected, 3, "one without data, two without a name");
     let topics: Vec<&str> = messages.iter().map(|(topic, ..)| topic.as_str()).collect();
+    for (_, _, gone) in &messages[6..] {
+        assert_eq!((gone.get("value"), gone.get("count"), gone.get("sum")), (Some(&Value::Null), None, None));
+    }
     assert_eq!(
-        topics,
+        topics[..6],
         ["/metrics/cpu.load", "/metrics/cpu.load", "/metrics/requests", "/metrics/latency", "/metrics/spread", "/metrics/quantiles"]
     );
     let value = |index: usize| &messages[index].2;
@@ -132,6 +141,7 @@ fn every_kind_of_metric_becomes_a_message_per_point() {
 fn a_span_is_published_when_it_ended() {
     let span = json!({
         "traceId": "000102030405060708090a0b0c0d0e0f", "spanId": "0001020304050607", "parentSpanId": "", "name": "plan", "kind": 2,
+        "traceState": "a=b", "flags": 257,
         "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000000000500", "status": { "code": 2, "message": "no way" },
         "events": [{ "name": "gave up", "timeUnixNano": "1700000000000000400" }],
         "links": [{ "traceId": "ff0102030405060708090a0b0c0d0e0f", "spanId": "ff01020304050607" }],
@@ -142,6 +152,7 @@ fn a_span_is_published_when_it_ended() {
     let (topic, time_ns, message) = &messages[0];
     assert_eq!((topic.as_str(), *time_ns), ("/traces/unknown_service", 1_700_000_000_000_000_500));
     assert_eq!((&message["kind"], &message["status"], &message["duration_ns"]), (&json!("server"), &json!("error"), &json!(500)));
+    assert_eq!((&message["trace_state"], &message["trace_flags"]), (&json!("a=b"), &json!(257)));
     assert_eq!(message["events"][0]["time_ns"], json!(1_700_000_000_000_000_400_i64));
     assert_eq!(message["links"][0]["span_id"], "ff01020304050607");
 }
@@ -159,12 +170,24 @@ fn what_is_no_request_is_refused_and_a_record_that_is_none_costs_itself() {
     let body = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"severityNumber":"loud"},{"body":{"stringValue":"good"}},5]}]}]}"#;
     let (rejected, messages) = take(Signal::Logs, Format::Json, body.as_bytes());
     assert_eq!((rejected.unwrap(), messages.len(), &messages[0].2["message"]), (2, 1, &json!("good")));
-    // Many empty records, which are taken one by one.
-    let scope = [0x12, 0x00].repeat(100_000);
-    let (mut resource, mut body) = (Vec::new(), Vec::new());
-    prost::encoding::bytes::encode(2, &scope, &mut resource);
-    prost::encoding::bytes::encode(1, &resource, &mut body);
-    assert_eq!(take(Signal::Logs, Format::Protobuf, &body).0.unwrap(), 0);
+}
+
+#[test]
+fn a_request_has_a_limit_of_records_and_points() {
+    let within = |number: u32, inside: &[u8]| {
+        let mut outside = Vec::new();
+        prost::encoding::bytes::encode(number, &inside.to_vec(), &mut outside);
+        outside
+    };
+    let rejected = |signal, scopes: &[u8]| take(signal, Format::Protobuf, &within(1, scopes)).0.unwrap();
+    // Many empty records, which are taken one by one; in one scope, and in one each.
+    let many = RECORD_LIMIT as usize + 5;
+    assert_eq!(rejected(Signal::Logs, &within(2, &[0x12, 0x00].repeat(many))), 5);
+    assert_eq!(rejected(Signal::Logs, &[0x12, 0x02, 0x12, 0x00].repeat(many)), 5);
+    // Many points, whose metric is decoded as a whole.
+    let metric = |points: usize| [b"\x0a\x01m".as_slice(), &within(5, &[0x0a, 0x00].repeat(points))].concat();
+    assert_eq!(rejected(Signal::Metrics, &within(2, &within(2, &metric(many)))), 5);
+    assert_eq!(rejected(Signal::Metrics, &within(2, &within(2, &metric(1 << 19)))), 1, "too large to be decoded");
 }
 
 #[test]
@@ -175,12 +198,14 @@ fn what_every_record_repeats_has_a_limit() {
     let (rejected, messages) = both::<ExportLogsServiceRequest>(Signal::Logs, &request);
     assert_eq!((rejected, messages.len()), (0, 2));
     assert!(messages.iter().all(|(_, _, message)| message.to_string().len() < 17 << 10));
+    let (kept, left_out) = (messages[0].2["resource"].as_object().unwrap().len(), &messages[0].2["resource_left_out"]);
+    assert_eq!(*left_out, json!(10_000 - kept));
 }
 
 #[test]
 fn partial_success_is_what_the_specification_says() {
     use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
-    let outcome = Outcome { good: 1, rejected: 3, why: Some("too long".into()) };
+    let outcome = Outcome { good: 1, rejected: 3, why: Some("too long".into()), is_away: false };
     let response = ExportLogsServiceResponse::decode(partial_success(&outcome).as_slice()).unwrap().partial_success.unwrap();
     assert_eq!((response.rejected_log_records, response.error_message.as_str()), (3, "too long"));
     assert!(partial_success(&Outcome::default()).is_empty());

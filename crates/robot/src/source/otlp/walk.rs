@@ -8,16 +8,19 @@
 use std::collections::HashMap;
 
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use recording::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::origin::Origin;
+use super::origin::{Origin, Owner};
 use super::wire::{Field, Fields};
 
 /// The largest record, resource or scope.
 const LEAF_LIMIT: usize = 4 << 20;
+/// The largest metric: a byte of it can be half a point, which takes a hundred times as much memory.
+const METRIC_LIMIT: usize = 1 << 20;
 /// The largest request in JSON, unpacked.
 const JSON_LIMIT: usize = 16 << 20;
 
@@ -69,12 +72,24 @@ impl Leaf<'_> {
     /// # Errors
     /// `Invalid`.
     pub(super) fn read<T: prost::Message + DeserializeOwned + Default>(self) -> Result<T> {
+        self.read_up_to(LEAF_LIMIT)
+    }
+
+    /// Decodes it as a metric with all its points.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub(super) fn read_metric(self) -> Result<Metric> {
+        self.read_up_to(METRIC_LIMIT)
+    }
+
+    fn read_up_to<T: prost::Message + DeserializeOwned + Default>(self, limit: usize) -> Result<T> {
         let length = match self {
             Self::Protobuf(bytes) => bytes.len(),
             Self::Json(text) => text.len(),
         };
-        if length > LEAF_LIMIT {
-            return Err(Error::invalid(format!("a record of {length} bytes; at most {LEAF_LIMIT}")));
+        if length > limit {
+            return Err(Error::invalid(format!("a record of {length} bytes; at most {limit}")));
         }
         match self {
             Self::Protobuf(bytes) => T::decode(bytes).map_err(|error| Error::invalid(format!("a record that is none: {error}"))),
@@ -87,21 +102,21 @@ impl Leaf<'_> {
 ///
 /// # Errors
 /// `Invalid` for what is no such request; records before the mistake were handed out.
-pub(super) fn walk(body: &[u8], signal: Signal, format: Format, mut take: impl FnMut(&Origin, Leaf<'_>)) -> Result<()> {
+pub(super) fn walk(body: &[u8], signal: Signal, format: Format, mut take: impl FnMut(&Origin<'_>, Leaf<'_>)) -> Result<()> {
     match format {
         Format::Protobuf => walk_protobuf(body, &mut take),
         Format::Json => walk_json(body, signal, &mut take),
     }
 }
 
-fn walk_protobuf(body: &[u8], take: &mut impl FnMut(&Origin, Leaf<'_>)) -> Result<()> {
+fn walk_protobuf(body: &[u8], take: &mut impl FnMut(&Origin<'_>, Leaf<'_>)) -> Result<()> {
     for of_resource in messages(body, 1) {
         let of_resource = of_resource?;
-        let resource: Resource = first(of_resource)?;
+        let owner = Owner::new(&first::<Resource>(of_resource)?);
         for of_scope in messages(of_resource, 2) {
             let of_scope = of_scope?;
             let scope: InstrumentationScope = first(of_scope)?;
-            let origin = Origin::new(&resource, &scope);
+            let origin = Origin::new(&owner, &scope);
             for record in messages(of_scope, 2) {
                 take(&origin, Leaf::Protobuf(record?));
             }
@@ -134,7 +149,7 @@ fn not_protobuf() -> Error {
 
 type Members<'a> = HashMap<String, &'a RawValue>;
 
-fn walk_json(body: &[u8], signal: Signal, take: &mut impl FnMut(&Origin, Leaf<'_>)) -> Result<()> {
+fn walk_json(body: &[u8], signal: Signal, take: &mut impl FnMut(&Origin<'_>, Leaf<'_>)) -> Result<()> {
     if body.len() > JSON_LIMIT {
         return Err(Error::invalid(format!("{} bytes of JSON in one request; at most {JSON_LIMIT}", body.len())));
     }
@@ -142,10 +157,10 @@ fn walk_json(body: &[u8], signal: Signal, take: &mut impl FnMut(&Origin, Leaf<'_
     let [resources, scopes, records] = signal.names();
     for of_resource in list(&members(text)?, resources)? {
         let of_resource = members(of_resource.get())?;
-        let resource: Resource = member(&of_resource, "resource")?;
+        let owner = Owner::new(&member::<Resource>(&of_resource, "resource")?);
         for of_scope in list(&of_resource, scopes)? {
             let of_scope = members(of_scope.get())?;
-            let origin = Origin::new(&resource, &member::<InstrumentationScope>(&of_scope, "scope")?);
+            let origin = Origin::new(&owner, &member::<InstrumentationScope>(&of_scope, "scope")?);
             for record in list(&of_scope, records)? {
                 take(&origin, Leaf::Json(record.get()));
             }
