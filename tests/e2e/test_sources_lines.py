@@ -315,10 +315,15 @@ def test_finished_files_are_taken_in_once(place: Place) -> None:
         pytest.skip(f"there are no recordings at {DATA}")
     bags = place.folder / "bags"
     bags.mkdir()
-    shutil.copy(bag, bags / "old.bag")
-    os.utime(bags / "old.bag", (1, 1))
+    shutil.copy(bag, place.folder / "old")
+    # How old it says to be makes no difference: only what is renamed into place is taken within the hour.
+    shutil.copy(bag, bags / "unsettled.bag")
+    for path in (place.folder / "old", bags / "unsettled.bag"):
+        os.utime(path, (1, 1))
     config = f"[[source]]\nkind = 'folder'\npath = '{bags}'\nsettle = '1 h'\n"
     place.start(config)
+    until("it watches", lambda: place.source()["note"])
+    (place.folder / "old").rename(bags / "old.bag")
     until("the old one is taken", lambda: place.source()["messages"] == 16_806)
     shutil.copy(damaged, bags / "growing.bag")
     shutil.copy(damaged, place.folder / "part")
@@ -328,9 +333,9 @@ def test_finished_files_are_taken_in_once(place: Place) -> None:
     messages = place.source()["messages"]
     place.stop()
     # Under another name, after a restart.
-    (bags / "old.bag").rename(bags / "another.bag")
     place.start(config)
     until("it watches", lambda: place.source()["note"])
+    (bags / "old.bag").rename(bags / "another.bag")
     publish_once = place.folder / "again.mcap"
     done = place.run("export", bag, "--topics", "/imu/data", "-o", publish_once)
     assert done.returncode == 0, done.stderr

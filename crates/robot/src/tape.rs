@@ -124,7 +124,7 @@ pub(crate) struct Inner {
     latched: latched::Latched,
     boot_file: Mutex<boot::BootFile>,
     payload_memory: Arc<payload_memory::PayloadMemory>,
-    losses: losses::Losses,
+    pub(crate) losses: losses::Losses,
     taps: Taps,
     expectations: Expectations,
     upkeep: upkeep::Upkeep,
@@ -243,7 +243,13 @@ impl Tape {
 
     /// Reports a loss that somebody else noticed.
     pub fn report_loss(&self, loss: Loss) {
-        self.inner.losses.add(loss);
+        self.inner.losses.pass_on(loss);
+    }
+
+    /// Returns how often messages of a topic were, or may have been, lost after they were accepted. An error is told to one of all who
+    /// log, and need not be about what that one logged: this is how a source knows whether its own messages are all there.
+    pub(crate) fn losses_of(&self, topic: &str) -> u64 {
+        self.inner.losses.count_of(topic)
     }
 
     /// Returns how many messages were lost since the tape was opened, and how many losses there were of which nobody knows that; those

@@ -102,7 +102,7 @@ impl Run {
         let pumps = start_pumps(&mut child, &lines)?;
         let forwarder = Forwarder::start(signals, Pid::from_child(&child))?;
         let (status, asked) = wait(&mut child, &forwarder)?;
-        drain(pumps, &lines);
+        drain(pumps, &lines, DRAIN_STEP);
         let ended = Ended::of(status, asked);
         let code = ended.exit_code();
         lines.close(ended);
@@ -172,13 +172,16 @@ fn wait(child: &mut Child, forwarder: &Forwarder) -> anyhow::Result<(ExitStatus,
     Ok((child.wait().context("cannot wait for the program")?, asked))
 }
 
-/// Waits until all that the program printed is read. Somebody whom it left behind may hold its pipes for ever.
-fn drain(pumps: Vec<JoinHandle<()>>, lines: &Lines) {
-    let mut read = lines.bytes_read();
-    while !lines.wait_for_ends(pumps.len(), DRAIN_STEP) {
-        if std::mem::replace(&mut read, lines.bytes_read()) == read {
+/// Waits until all that the program printed is passed on. Somebody whom it left behind may hold its pipes for ever: they are given up
+/// when nothing came for `step`.
+fn drain(pumps: Vec<JoinHandle<()>>, lines: &Lines, step: Duration) {
+    let mut before = lines.at_rest();
+    while !lines.wait_for_ends(pumps.len(), step) {
+        let now = lines.at_rest();
+        if now.is_some() && now == before {
             return;
         }
+        before = now;
     }
     for pump in pumps {
         let _ = pump.join();
@@ -199,4 +202,42 @@ fn finish(told: &Receiver<Told>) {
 fn name(text: &str) -> Result<String, String> {
     let name = text.trim_matches('/');
     topic::check_name(&format!("/logs/{name}")).map(|()| name.to_owned()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn whoever_reads_slowly_gets_all_and_whoever_holds_a_pipe_is_left() {
+        let lines = Arc::new(Lines::default());
+        let (from, mut program) = io::pipe().unwrap();
+        let (mut reader, to) = io::pipe().unwrap();
+        let pump = pump::start(Stream::Stdout, from.into(), to.into(), &lines).unwrap();
+        // More than a pipe holds, and less than two and the pump do.
+        let printed = vec![b'\n'; 150_000];
+        program.write_all(&printed).unwrap();
+        drop(program);
+        let (at_end, ended) = sync_channel(1);
+        let shared = lines.clone();
+        let draining = thread::Builder::new().spawn(move || {
+            drain(vec![pump], &shared, Duration::from_millis(1));
+            at_end.send(()).unwrap();
+        });
+        assert_eq!(ended.recv_timeout(Duration::from_millis(200)), Err(RecvTimeoutError::Timeout), "nobody has read it yet");
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read.len(), printed.len());
+        ended.recv().unwrap();
+        draining.unwrap().join().unwrap();
+        // A pipe that somebody holds and does not write to.
+        let lines = Arc::new(Lines::default());
+        let (from, held) = io::pipe().unwrap();
+        let (_reader, to) = io::pipe().unwrap();
+        let pump = pump::start(Stream::Stdout, from.into(), to.into(), &lines).unwrap();
+        drain(vec![pump], &lines, Duration::from_millis(1));
+        drop(held);
+    }
 }

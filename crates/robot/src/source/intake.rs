@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** what a source hands over is on the tape, or in its losses, or counted as refused.
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -41,6 +42,8 @@ pub struct Intake {
     failures: Mutex<Failures>,
     opened: Mutex<Opened>,
     gap: Mutex<Option<Gap>>,
+    /// What one run of the source leaves to the next, which is of a source made anew.
+    pub(super) heritage: Mutex<Option<Box<dyn Any + Send>>>,
     pub(super) counters: Counters,
     /// What the source says of itself.
     pub(super) note: Mutex<Option<String>>,
@@ -70,6 +73,8 @@ struct Opened {
 struct Gap {
     began_ns: i64,
     topics: Vec<String>,
+    /// What is said of it if nothing comes again until the source is ended.
+    reason: Option<String>,
 }
 
 /// How many bytes may come now; below zero is what a batch was larger.
@@ -101,6 +106,7 @@ impl Intake {
             failures,
             opened: Mutex::default(),
             gap: Mutex::default(),
+            heritage: Mutex::default(),
             counters: Counters::default(),
             note: Mutex::default(),
         }
@@ -229,20 +235,21 @@ impl Intake {
     }
 
     /// Notes that nothing comes from now on, or since then, and what came before. It outlives the source, which is made anew when it
-    /// failed; what began earlier goes on.
-    pub fn begin_gap(&self, began_ns: i64, topics: Vec<String>) {
+    /// failed; what began earlier goes on. If it still goes on when the source is ended, every topic has a loss with that reason then,
+    /// unless there is none.
+    pub fn begin_gap(&self, began_ns: i64, topics: Vec<String>, reason: Option<String>) {
         let mut gap = self.gap.lock();
         match &mut *gap {
             Some(gap) if gap.topics.is_empty() => gap.topics = topics,
             Some(_) => {}
-            None => *gap = Some(Gap { began_ns, topics }),
+            None => *gap = Some(Gap { began_ns, topics, reason }),
         }
     }
 
     /// Notes that something comes again, and returns after how long. Every topic that came before has a loss with that reason then,
     /// unless there is none.
     pub fn end_gap(&self, reason: Option<String>) -> Option<i64> {
-        let Gap { began_ns, topics } = self.gap.lock().take()?;
+        let Gap { began_ns, topics, .. } = self.gap.lock().take()?;
         let end_ns = self.now_ns();
         for topic in topics.into_iter().take_while(|_| reason.is_some()) {
             let reason = reason.clone().unwrap_or_default();
@@ -250,6 +257,12 @@ impl Intake {
             self.tape.report_loss(Loss { topic, start_ns: Some(began_ns), end_ns: Some(end_ns), messages: None, bytes: None, reason });
         }
         Some(end_ns.saturating_sub(began_ns))
+    }
+
+    /// Notes that the source has ended and is not run again.
+    pub(super) fn end(&self) {
+        let reason = self.gap.lock().as_ref().and_then(|gap| gap.reason.clone());
+        self.end_gap(reason);
     }
 
     /// Passes on a loss that somebody else had.

@@ -3,7 +3,7 @@
 //! In come entries, out goes a record per entry on `/logs/journal`, with the journal's time as its publish time.
 //!
 //! **Invariant:** an entry's cursor is saved after the entry is on the disk: a restart repeats a few seconds at most after a crash,
-//! nothing after an orderly end, and leaves nothing out.
+//! nothing after an orderly end, and leaves nothing out; entries that a disk did not take are read again.
 
 mod cursor;
 mod entry;
@@ -31,6 +31,10 @@ const READ_BYTES: usize = 64 << 10;
 const STOP_STEP: Duration = Duration::from_millis(200);
 /// How often the cursor is saved.
 const SAVE_NS: i64 = 5_000_000_000;
+/// How many bytes of JSON a byte of an entry becomes at most: each of them six, and some fields stand there twice.
+const JSON_GROWTH: usize = 12;
+/// What else there is in a record.
+const JSON_BYTES: usize = 1000;
 /// How many units may be named.
 const UNIT_LIMIT: usize = 100;
 
@@ -113,8 +117,19 @@ impl Source for Journald {
             (Origin::Command(_) | Origin::Journalctl { .. }, None) => return Err(Error::invalid("no command")),
         };
         intake.note(format!("reads {}", input.name()));
-        let mut feed = Feed { intake, saved, after, last: None, saved_ns: intake.monotonic_ns(), records: Records::default() };
-        let outcome = feed.read(&mut input, stop);
+        let mut feed = Feed {
+            intake,
+            stop,
+            saved,
+            after,
+            last: None,
+            saved_ns: intake.monotonic_ns(),
+            lost: intake.tape().losses_of(&topic()),
+            is_unsure: false,
+            is_cut_short: false,
+            records: Records::default(),
+        };
+        let outcome = feed.read(&mut input);
         let kept = feed.save();
         // Why it ended says more than what became of its cursor.
         outcome.and(kept)
@@ -124,19 +139,31 @@ impl Source for Journald {
 /// What one run has.
 struct Feed<'a> {
     intake: &'a Arc<Intake>,
+    stop: &'a StopFlag,
     saved: Saved,
     /// What an earlier run had read.
     after: Option<Cursor>,
     /// The last entry that was logged and is not saved yet.
     last: Option<Cursor>,
     saved_ns: i64,
+    /// How often the tape had lost entries when this began.
+    lost: u64,
+    /// Whether the disk failed the last time when all was to be on it.
+    is_unsure: bool,
+    /// Whether an entry waited for room when it was time to stop: it, and what follows, comes after the next start.
+    is_cut_short: bool,
     records: Records,
 }
 
+/// Returns the topic of entries.
+fn topic() -> String {
+    format!("/logs/{}", entry::NAME)
+}
+
 impl Feed<'_> {
-    fn read(&mut self, input: &mut Input, stop: &StopFlag) -> Result<()> {
+    fn read(&mut self, input: &mut Input) -> Result<()> {
         let (mut entries, mut bytes) = (Entries::default(), vec![0; READ_BYTES]);
-        while !stop.is_set() {
+        while !self.stop.is_set() {
             match input.read(&mut bytes, STOP_STEP)? {
                 Read::Bytes(count) => {
                     let mut found = Vec::new();
@@ -160,6 +187,7 @@ impl Feed<'_> {
 
     fn take(&mut self, entry: std::result::Result<export::Entry, &'static str>) -> Result<()> {
         let entry = match entry {
+            _ if self.is_cut_short => return Ok(()),
             Ok(entry) => entry,
             Err(why) => {
                 self.intake.refuse(why);
@@ -173,11 +201,17 @@ impl Feed<'_> {
             return Ok(());
         }
         if let Some(record) = entry::record(&entry) {
+            // The journal can wait: what is over the limit comes later.
+            let bytes = entry.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+            if !self.intake.wait_for_room(bytes * JSON_GROWTH + JSON_BYTES, self.stop) {
+                self.is_cut_short = true;
+                return Ok(());
+            }
             match self.records.log(self.intake, &record) {
                 Err(error) if error.kind() == Kind::Invalid => self.intake.refuse(error.message()),
-                Err(error) if self.intake.tape().is_closed() => return Err(error),
-                // What the tape could not take is in its losses.
-                Err(_) | Ok(()) => {}
+                // The cursor stays in front of it.
+                Err(error) => return Err(error),
+                Ok(()) => {}
             }
         } else {
             self.intake.refuse("an entry of the journal without a message");
@@ -187,20 +221,41 @@ impl Feed<'_> {
     }
 
     /// Saves how far it came, once that is on the disk.
+    ///
+    /// # Errors
+    /// `Unavailable` if entries were lost on their way to the disk; what the disk answers the second time. They are read again then,
+    /// from the cursor that was saved before.
     fn save(&mut self) -> Result<()> {
         self.saved_ns = self.intake.monotonic_ns();
-        let Some(cursor) = self.last.take() else { return Ok(()) };
-        if !self.intake.tape().is_closed() {
-            // An error that the flush tells is in the losses already.
-            let _ = self.intake.tape().flush();
+        let tape = self.intake.tape();
+        // What a closed tape had accepted is on the disk or not: the entries come again.
+        if self.last.is_none() || tape.is_closed() {
+            return Ok(());
         }
-        self.saved.store(&cursor)
+        let flushed = tape.flush();
+        if tape.losses_of(&topic()) != self.lost {
+            return Err(Error::unavailable("the tape lost entries of the journal: they are read again"));
+        }
+        match flushed {
+            Err(error) if self.is_unsure => return Err(error),
+            // It may be about what others logged.
+            Err(_) => self.is_unsure = true,
+            Ok(()) => {
+                self.is_unsure = false;
+                if let Some(cursor) = &self.last {
+                    self.saved.store(cursor)?;
+                }
+                self.last = None;
+            }
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Config, Leave, OpenOptions, Tape};
 
     fn made(text: &str) -> Result<Box<dyn Source>> {
         let options = toml::from_str(text).unwrap();
@@ -220,6 +275,65 @@ mod tests {
         ] {
             assert!(made(text).err().unwrap().message().contains(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn the_cursor_stays_in_front_of_what_the_tape_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let tape = Tape::open(folder.path(), Config::empty(), OpenOptions::default()).unwrap();
+        let [intake, slow] = [None, Some(1)].map(|limit| Arc::new(Intake::new(tape.clone(), "journal".into(), limit)));
+        let stop = StopFlag::default();
+        let feed = |intake| Feed {
+            intake,
+            stop: &stop,
+            saved: Saved::new(folder.path(), "journal"),
+            after: None,
+            last: None,
+            saved_ns: 0,
+            lost: tape.losses_of(&topic()),
+            is_unsure: false,
+            is_cut_short: false,
+            records: Records::default(),
+        };
+        let saved = || Saved::new(folder.path(), "journal").load().map(|cursor| cursor.text);
+        let entry = |cursor: &str| {
+            let mut entries = Entries::default();
+            let mut found = None;
+            entries.feed(format!("__CURSOR={cursor}\nMESSAGE=x\n\n").as_bytes(), |entry| found = Some(entry));
+            found.unwrap()
+        };
+        let mut first = feed(&intake);
+        first.take(entry("s=1;i=1")).unwrap();
+        first.save().unwrap();
+        assert_eq!(saved().unwrap(), "s=1;i=1");
+        // As a full disk loses them.
+        first.take(entry("s=1;i=2")).unwrap();
+        let loss =
+            recording::Loss { topic: Some(topic()), start_ns: None, end_ns: None, messages: None, bytes: None, reason: "disk".into() };
+        tape.inner.losses.add(loss);
+        assert!(first.save().is_err() && first.save().is_err());
+        assert_eq!(saved().unwrap(), "s=1;i=1");
+        // One disk error may be another's; two are not.
+        let mut second = feed(&intake);
+        second.take(entry("s=1;i=2")).unwrap();
+        let fail = || tape.inner.losses.fail(Error::unavailable("the disk"));
+        fail();
+        second.save().unwrap();
+        assert_eq!(saved().unwrap(), "s=1;i=1");
+        fail();
+        assert!(second.save().is_err());
+        second.save().unwrap();
+        assert_eq!(saved().unwrap(), "s=1;i=2");
+        // Above its limit an entry waits, and one that waits when it is time to stop is not behind the cursor.
+        let mut third = feed(&slow);
+        third.take(entry("s=1;i=3")).unwrap();
+        stop.set();
+        third.take(entry("s=1;i=4")).unwrap();
+        assert_eq!(third.last.as_ref().unwrap().text, "s=1;i=3");
+        assert_eq!(slow.counters.lost.load(std::sync::atomic::Ordering::Relaxed), 0);
+        tape.close(Leave::CutShort).unwrap();
+        third.save().unwrap();
+        assert_eq!(saved().unwrap(), "s=1;i=2");
     }
 
     #[test]

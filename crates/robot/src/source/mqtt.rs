@@ -25,14 +25,14 @@ use crate::stop::StopFlag;
 /// Where topics are put unless somebody says otherwise.
 const PREFIX: &str = "/mqtt";
 const KEEP_ALIVE: &str = "30 s";
-/// The largest message unless somebody says otherwise: a larger one ends the connection.
+/// The largest message unless somebody says otherwise: a larger one is lost.
 const MESSAGE_LIMIT: &str = "16 MiB";
 /// How many filters there may be.
 const FILTER_LIMIT: usize = 1000;
 /// How many acknowledgements and subscriptions may wait to be sent.
 const REQUEST_LIMIT: usize = 64;
-/// What of a packet is not its message: the header, the longest topic.
-const PACKET_OVERHEAD: u64 = 70_000;
+/// The largest packet that MQTT has: a smaller limit would end the connection, for ever where the broker retains a larger message.
+const PACKET_LIMIT: usize = 268_435_455;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,7 +61,7 @@ struct Mqtt {
     qos: QoS,
     keep_alive: Duration,
     persistent: bool,
-    packet_limit: usize,
+    message_limit: usize,
 }
 
 pub(super) fn make(config: &SourceConfig) -> Result<Box<dyn Source>> {
@@ -82,6 +82,12 @@ pub(super) fn make(config: &SourceConfig) -> Result<Box<dyn Source>> {
     if options.persistent && options.client_id.as_deref().unwrap_or_default().is_empty() {
         return Err(Error::invalid("persistent = true needs a client_id: the broker knows the session by it"));
     }
+    if options.persistent && qos == QoS::ExactlyOnce {
+        return Err(Error::invalid(
+            "qos = 2 does not go with persistent = true: what an outage interrupts could not be finished; set qos = 1, with which \
+             nothing is missing either, and a message may come twice",
+        ));
+    }
     let limit = size::parse(options.max_message.as_deref().unwrap_or(MESSAGE_LIMIT))?.clamp(1, 256 << 20);
     let prefix = options.prefix.as_deref().unwrap_or(PREFIX).trim_end_matches('/');
     if !prefix.is_empty() && !prefix.starts_with('/') {
@@ -97,7 +103,7 @@ pub(super) fn make(config: &SourceConfig) -> Result<Box<dyn Source>> {
         qos,
         keep_alive: Duration::from_nanos(keep_alive_ns.unsigned_abs()),
         persistent: options.persistent,
-        packet_limit: (limit + PACKET_OVERHEAD) as usize,
+        message_limit: limit as usize,
     }))
 }
 
@@ -119,15 +125,19 @@ fn login(options: &Options) -> Result<Option<(String, String)>> {
 
 impl Source for Mqtt {
     fn run(&mut self, intake: &Arc<Intake>, stop: &StopFlag) -> Result<()> {
-        let mut shelf = Shelf::new(self.prefix.clone(), self.broker.to_string());
+        // What was heard in an earlier run may be missing after this one, too.
+        let heritage = intake.heritage.lock().take().and_then(|heritage| heritage.downcast::<Shelf>().ok());
+        let mut shelf = heritage.unwrap_or_else(|| Box::new(Shelf::new(self.prefix.clone(), self.broker.to_string())));
         intake.note(format!("connects to {}", self.broker));
         let began_ns = intake.now_ns();
         let mut connected = false;
         let outcome = http::run(stop, self.listen(intake, &mut shelf, &mut connected));
         if outcome.is_err() {
             // Until the next try succeeds nothing comes; what was heard before may be missing since then.
-            intake.begin_gap(if connected { intake.now_ns() } else { began_ns }, shelf.topics());
+            let kept = self.persistent && self.qos != QoS::AtMostOnce;
+            intake.begin_gap(if connected { intake.now_ns() } else { began_ns }, shelf.topics(), (!kept).then(|| self.away()));
         }
+        *intake.heritage.lock() = Some(shelf);
         outcome
     }
 }
@@ -147,7 +157,7 @@ impl Mqtt {
                     self.check(intake, &answer.return_codes)?;
                     self.connected(intake, session_goes_on);
                 }
-                Ok(Event::Incoming(Packet::Publish(message))) => take(intake, shelf, &message)?,
+                Ok(Event::Incoming(Packet::Publish(message))) => self.take(intake, shelf, &message)?,
                 Ok(_) => {}
                 Err(error) => {
                     return Err(Error::unavailable(format!("the broker at {}: {error}", self.broker)));
@@ -161,7 +171,7 @@ impl Mqtt {
         let id = self.client_id.clone().unwrap_or_else(|| format!("tapeloop-{}-{}-{}", tape.device(), tape.host(), self.name));
         let mut options = MqttOptions::new(id, self.broker.host.clone(), self.broker.port);
         options.set_keep_alive(self.keep_alive).set_clean_session(!self.persistent);
-        options.set_max_packet_size(self.packet_limit, self.packet_limit).set_request_channel_capacity(REQUEST_LIMIT);
+        options.set_max_packet_size(PACKET_LIMIT, PACKET_LIMIT).set_request_channel_capacity(REQUEST_LIMIT);
         if let Some((user, password)) = &self.login {
             options.set_credentials(user, password);
         }
@@ -171,7 +181,7 @@ impl Mqtt {
     fn connected(&self, intake: &Intake, session_goes_on: bool) {
         let broker = &self.broker;
         let kept = self.persistent && session_goes_on && self.qos != QoS::AtMostOnce;
-        if let Some(away_ns) = intake.end_gap((!kept).then(|| format!("the broker at {broker} was away"))) {
+        if let Some(away_ns) = intake.end_gap((!kept).then(|| self.away())) {
             let what = if kept { "it kept what came meanwhile" } else { "what came meanwhile is lost" };
             let message = format!("the broker at {broker} is back after {}: {what}", time::format_duration(away_ns));
             intake.event("mqtt_back", &message, json!({ "broker": broker.to_string(), "away_ns": away_ns, "kept": kept }));
@@ -198,22 +208,31 @@ impl Mqtt {
         intake.event("mqtt_refused", &message, json!({ "broker": self.broker.to_string(), "topics": refused }));
         Ok(())
     }
-}
 
-/// Logs a message. What is wrong with one of them is counted.
-fn take(intake: &Intake, shelf: &mut Shelf, message: &Publish) -> Result<()> {
-    match shelf.take(intake, &message.topic, &message.payload, message.retain) {
-        // What the tape could not take is in its losses.
-        Err(error) if error.kind() == Kind::Invalid => intake.refuse(error.message()),
-        Err(error) if intake.tape().is_closed() => return Err(error),
-        Err(_) | Ok(()) => {}
+    fn away(&self) -> String {
+        format!("the broker at {} was away", self.broker)
     }
-    Ok(())
+
+    /// Logs a message, unless it is too large.
+    fn take(&self, intake: &Intake, shelf: &mut Shelf, message: &Publish) -> Result<()> {
+        let length = message.payload.len();
+        if length > self.message_limit {
+            let reason = format!("larger than max_message, {}", size::format(self.message_limit as u64));
+            let topic = shelf.name_of(&message.topic).unwrap_or_else(|| self.prefix.clone());
+            intake.lose(&topic, 1, length as u64, reason);
+            return Ok(());
+        }
+        shelf.take(intake, &message.topic, &message.payload, message.retain)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::{Config, Leave, OpenOptions, Tape};
 
     fn made(text: &str) -> Result<Box<dyn Source>> {
         let options = toml::from_str(text).unwrap();
@@ -233,6 +252,7 @@ mod tests {
             ("qos = 3", "there are 0, 1 and 2"),
             ("keep_alive = '0 s'", "at least 1 s"),
             ("persistent = true", "needs a client_id"),
+            ("persistent = true\nclient_id = 'x'\nqos = 2", "qos = 2 does not go with persistent"),
             ("password = 'x'", "a password without a user"),
             ("user = 'a'\npassword = 'x'\npassword_file = 'y'", "not both"),
             ("prefix = 'x'", "does not begin with"),
@@ -241,5 +261,52 @@ mod tests {
             let error = made(text).err().unwrap();
             assert!(error.kind() == Kind::Invalid && error.message().contains(expected), "{text}: {error}");
         }
+    }
+
+    /// Answers one connection as a broker that then sends these packets and goes away.
+    fn serve(listener: &TcpListener, packets: &[&[u8]]) {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut sender = stream.try_clone().unwrap();
+        let mut receive = || {
+            let mut head = [0; 2];
+            stream.read_exact(&mut head).unwrap();
+            let mut body = vec![0; usize::from(head[1])];
+            stream.read_exact(&mut body).unwrap();
+            (head[0] >> 4, body)
+        };
+        assert_eq!(receive().0, 1, "CONNECT");
+        sender.write_all(&[0x20, 2, 0, 0]).unwrap();
+        let (_, subscribe) = receive();
+        sender.write_all(&[0x90, 3, subscribe[0], subscribe[1], 0]).unwrap();
+        packets.iter().for_each(|packet| sender.write_all(packet).unwrap());
+    }
+
+    #[test]
+    fn each_outage_is_a_gap_of_all_that_was_ever_heard_and_a_large_message_is_lost_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let tape = Tape::open(folder.path(), Config::empty(), OpenOptions { threads: false, ..OpenOptions::default() }).unwrap();
+        let intake = Arc::new(Intake::new(tape.clone(), "mqtt".into(), None));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = format!("broker = '{}'\nclient_id = 'x'\nmax_message = '2 B'", listener.local_addr().unwrap());
+        let run = |packets: &[&[u8]]| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| serve(&listener, packets));
+                made(&options).unwrap().run(&intake, &StopFlag::default()).unwrap_err();
+            });
+        };
+        // A message of two bytes on `a`, and one of three on `b`.
+        run(&[b"\x30\x05\0\x01aok", b"\x30\x06\0\x01bbad", b"\x30\x05\0\x01cok"]);
+        let lost: Vec<_> = tape.inner.losses.take().into_iter().map(|loss| (loss.topic.unwrap(), loss.messages, loss.reason)).collect();
+        assert_eq!(lost, [("/mqtt/b".into(), Some(1), "larger than max_message, 2 B".to_owned())]);
+        let lost = || tape.inner.losses.take().into_iter().map(|loss| loss.topic.unwrap()).collect::<Vec<_>>();
+        for _ in 0..2 {
+            // It is back, and nothing comes.
+            run(&[]);
+            assert_eq!(lost(), ["/mqtt/a", "/mqtt/c"]);
+        }
+        // It does not come back until the source is ended.
+        intake.end();
+        assert_eq!(lost(), ["/mqtt/a", "/mqtt/c"]);
+        tape.close(Leave::CutShort).unwrap();
     }
 }

@@ -155,6 +155,7 @@ impl Sources {
         let (tape, at_end) = (self.tape.clone(), ended.clone());
         let thread = thread::Builder::new().name(format!("source-{}", config.name)).spawn(move || {
             run.until_stopped(&tape);
+            run.intake.end();
             at_end.set();
         });
         let thread = thread.map_err(|error| Error::io("cannot start a thread for a source", error))?;

@@ -12,15 +12,17 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use recording::{Error, Kind, Result};
 use rustix::net::sockopt;
 use serde::Deserialize;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram};
 use tokio::sync::Semaphore;
 
@@ -39,8 +41,14 @@ const UNNAMED: &str = "syslog";
 const APP_LIMIT: usize = 1000;
 /// The longest message; of a longer one the beginning is kept.
 const MESSAGE_LIMIT: usize = 64 << 10;
+/// How much is taken of a datagram: a byte more than a message has says that there was more.
+const DATAGRAM_BYTES: usize = MESSAGE_LIMIT + 1;
 /// How many connections there may be.
 const CONNECTION_LIMIT: usize = 256;
+/// How long it rests when a connection cannot be taken, e.g. because files have run out.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// The permissions of the unix socket: any program may log, as into `/dev/log`.
+const SOCKET_MODE: u32 = 0o666;
 /// How much is read from a connection at once.
 const READ_BYTES: usize = 16 << 10;
 /// How much the system may hold back for us while a disk is slow.
@@ -175,7 +183,9 @@ impl Bound {
             }
             fs::remove_file(path).map_err(failed)?;
         }
-        Ok(Self { socket: UnixDatagram::bind(path).map_err(failed)?, path: path.to_owned() })
+        let bound = Self { socket: UnixDatagram::bind(path).map_err(failed)?, path: path.to_owned() };
+        fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        Ok(bound)
     }
 }
 
@@ -203,7 +213,7 @@ struct Writing {
 
 impl Site {
     async fn serve_udp(&self, socket: UdpSocket) -> Result<()> {
-        let mut bytes = vec![0; MESSAGE_LIMIT];
+        let mut bytes = vec![0; DATAGRAM_BYTES];
         loop {
             match socket.recv_from(&mut bytes).await {
                 Ok((count, from)) => self.take_datagram(&bytes[..count], Some(from.ip())),
@@ -215,7 +225,7 @@ impl Site {
     }
 
     async fn serve_unix(&self, socket: &UnixDatagram) -> Result<()> {
-        let mut bytes = vec![0; MESSAGE_LIMIT];
+        let mut bytes = vec![0; DATAGRAM_BYTES];
         loop {
             let count = socket.recv(&mut bytes).await.map_err(|error| Error::io("cannot receive datagrams", error))?;
             self.take_datagram(&bytes[..count], None);
@@ -223,15 +233,20 @@ impl Site {
     }
 
     async fn serve_tcp(self: &Arc<Self>, listener: TcpListener) -> Result<()> {
+        let mut is_told = false;
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
-                // A client that has gone again, or files that have run out for now.
-                Err(_) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                // A client that has gone again, or files that have run out for now: that is told once until it is over.
+                Err(error) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        self.intake.refuse(&format!("a connection: {error}"));
+                    }
+                    tokio::time::sleep(ACCEPT_REST).await;
                     continue;
                 }
             };
+            is_told = false;
             if !self.allowed.admits(from.ip()) {
                 self.intake.refuse(&format!("{} may not send: it is not in allow", from.ip()));
                 continue;
@@ -250,15 +265,12 @@ impl Site {
         }
     }
 
-    async fn serve_connection(&self, stream: TcpStream, from: IpAddr) {
+    async fn serve_connection(&self, mut stream: TcpStream, from: IpAddr) {
         let mut frames = Frames::new(MESSAGE_LIMIT);
         let mut bytes = vec![0; READ_BYTES];
         loop {
-            if stream.readable().await.is_err() {
-                break;
-            }
-            match stream.try_read(&mut bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // This lets others have their turn even where there is always something to read.
+            match stream.read(&mut bytes).await {
                 Ok(0) | Err(_) => break,
                 Ok(count) => frames.feed(&bytes[..count], |frame, cut| self.take(frame, cut, Some(from))),
             }
@@ -271,16 +283,19 @@ impl Site {
             let from = from.map_or_else(String::new, |from| from.to_string());
             return self.intake.refuse(&format!("{from} may not send: it is not in allow"));
         }
-        let text = datagram.trim_ascii_end();
+        let kept = &datagram[..datagram.len().min(MESSAGE_LIMIT)];
+        let text = kept.trim_ascii_end();
         let text = text.strip_suffix(b"\0").unwrap_or(text);
         if !text.is_empty() {
-            self.take(text, 0, from);
+            self.take(text, (datagram.len() - kept.len()) as u64, from);
         }
     }
 
     /// Logs a message, of which so many bytes are missing.
     fn take(&self, text: &[u8], cut: u64, from: Option<IpAddr>) {
-        let parsed = message::parse(text, self.intake.now_ns(), &self.zone);
+        // A few bytes that are no text must not cost the rest of the message.
+        let text = String::from_utf8_lossy(text);
+        let parsed = message::parse(&text, self.intake.now_ns(), &self.zone);
         if let Some(why) = parsed.malformed {
             self.intake.refuse(why);
         }
@@ -288,7 +303,7 @@ impl Site {
             self.intake.refuse(&format!("a message of more than {MESSAGE_LIMIT} bytes: its beginning is kept"));
         }
         let mut writing = self.writing.lock();
-        let app = parsed.app.as_deref().filter(|_| self.by_app).filter(|app| writing.has_room_for(app));
+        let app = parsed.app.filter(|_| self.by_app).filter(|app| writing.has_room_for(app));
         let record = parsed.record(app.unwrap_or(UNNAMED), cut, from);
         // What the tape does not take is counted there.
         if let Err(error) = writing.records.log(&self.intake, &record)
@@ -303,5 +318,68 @@ impl Writing {
     /// Returns whether an application may have a topic of its own: a sender that makes up names must not take them all.
     fn has_room_for(&mut self, app: &str) -> bool {
         self.apps.contains(app) || (self.apps.len() < APP_LIMIT && self.apps.insert(app.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net;
+    use std::sync::atomic::Ordering;
+
+    use recording::{Span, TopicFilter, read};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{Config, Leave, OpenOptions, Tape};
+
+    #[test]
+    fn a_sender_that_never_pauses_leaves_others_their_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let tape = Tape::open(&folder.path().join("tape"), Config::empty(), OpenOptions::default()).unwrap();
+        let intake = Arc::new(Intake::new(tape.clone(), "syslog".into(), None));
+        let path = folder.path().join("log");
+        let options = toml::from_str(&format!("listen = '127.0.0.1:0'\nudp = false\npath = '{}'", path.display())).unwrap();
+        let config = SourceConfig { name: "syslog".into(), kind: "syslog".into(), limit_bytes_per_s: None, options, line: 1 };
+        let stop = StopFlag::default();
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| make(&config).unwrap().run(&intake, &stop));
+            let address = loop {
+                let note = intake.note.lock().clone();
+                if let Some(address) = note.and_then(|note| Some(note.strip_prefix("listens at tcp ")?.split_once(',')?.0.to_owned())) {
+                    break address;
+                }
+                std::thread::yield_now();
+            };
+            scope.spawn(move || {
+                let mut stream = std::net::TcpStream::connect(address).unwrap();
+                // It goes on until the source is stopped.
+                while stream.write_all(&b"<13>flood: x\n".repeat(1000)).is_ok() {}
+            });
+            while intake.counters.messages.load(Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+            let socket = net::UnixDatagram::unbound().unwrap();
+            socket.send_to(b"<13>1 - rover quiet 42 - - \xff", &path).unwrap();
+            socket.send_to(&[b"<13>long: ".as_slice(), &[b'x'; MESSAGE_LIMIT]].concat(), &path).unwrap();
+            // Of the long one the beginning is kept, and that is told.
+            while intake.counters.refused.load(Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            stop.set();
+            running.join().unwrap().unwrap();
+        });
+        assert_eq!(intake.counters.refused.load(Ordering::Relaxed), 1);
+        tape.close(Leave::CutShort).unwrap();
+        let messages = |topic: &str| {
+            let recording = read::open(&folder.path().join("tape")).unwrap();
+            let found = recording.messages(&TopicFilter::parse(&[topic]).unwrap(), Span::ALL).unwrap();
+            found.map(|message| serde_json::from_slice::<Value>(&message.unwrap().data).unwrap()).collect::<Vec<_>>()
+        };
+        let [quiet] = messages("/logs/quiet").try_into().unwrap();
+        assert_eq!((&quiet["message"], &quiet["attributes"]["host"]), (&json!("\u{fffd}"), &json!("rover")));
+        let [long] = messages("/logs/long").try_into().unwrap();
+        assert_eq!(long["attributes"]["cut_bytes"], 1);
     }
 }

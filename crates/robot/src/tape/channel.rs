@@ -175,6 +175,11 @@ impl Channel {
     pub fn is_recorded(&self) -> bool {
         !self.routes.load().is_empty()
     }
+
+    /// Returns whether a buffer on the disk wants all of it, as it is.
+    pub(crate) fn is_kept_whole(&self) -> bool {
+        self.routes.load().iter().any(|route| !route.buffer.is_ram() && route.rate_limit.is_none() && route.transform.is_none())
+    }
 }
 
 impl RateLimit {

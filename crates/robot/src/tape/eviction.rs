@@ -13,7 +13,7 @@ const LIGHT_RESERVE: u64 = 8;
 /// What a buffer may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
-    /// Segments that end before this go; ns UTC.
+    /// Segments that age since before this go; ns UTC.
     pub(crate) oldest_ns: Option<i64>,
     /// So many bytes of unnamed segments may stay.
     pub(crate) bytes: u64,
@@ -22,7 +22,8 @@ pub(crate) struct Budget {
 /// A segment, as the decision sees it.
 pub(crate) struct Candidate<'a> {
     pub(crate) meta: &'a Arc<SegmentMeta>,
-    pub(crate) end_ns: i64,
+    /// When it began to age; ns UTC.
+    pub(crate) ages_from_ns: i64,
 }
 
 /// Returns the unnamed segments that have to go, given those there are in order of number.
@@ -31,7 +32,7 @@ pub(crate) fn choose(unnamed: &[Candidate<'_>], budget: Budget) -> Vec<Arc<Segme
     let size = |i: &usize| unnamed[*i].meta.size_bytes;
     if let Some(oldest_ns) = budget.oldest_ns {
         for (gone, candidate) in gone.iter_mut().zip(unnamed) {
-            *gone = candidate.end_ns < oldest_ns;
+            *gone = candidate.ages_from_ns < oldest_ns;
         }
     }
     let stays: Vec<usize> = (0..unnamed.len()).filter(|i| !gone[*i]).collect();
@@ -83,7 +84,7 @@ mod tests {
     }
 
     fn chosen(segments: &[Arc<SegmentMeta>], budget: Budget) -> Vec<u64> {
-        let candidates: Vec<_> = segments.iter().map(|meta| Candidate { meta, end_ns: meta.end_ns }).collect();
+        let candidates: Vec<_> = segments.iter().map(|meta| Candidate { meta, ages_from_ns: meta.ages_from_ns(0) }).collect();
         choose(&candidates, budget).iter().map(|meta| meta.name.number).collect()
     }
 
@@ -92,6 +93,21 @@ mod tests {
         let segments: Vec<_> = (0..6).map(|n| segment(n, 10, false)).collect();
         assert_eq!(chosen(&segments, Budget { oldest_ns: None, bytes: 35 }), [0, 1, 2]);
         assert_eq!(chosen(&segments, Budget { oldest_ns: Some(20), bytes: 1000 }), [0, 1]);
+    }
+
+    #[test]
+    fn what_is_taken_in_from_a_file_ages_from_then_on() {
+        let played = |born_ns: i64, file_clock| {
+            let segment = SegmentMeta {
+                born_monotonic_ns: Some(born_ns - 1000),
+                clock_offset_ns: 990,
+                file_clock,
+                ..(*segment(0, 1, false)).clone()
+            };
+            segment.ages_from_ns(10)
+        };
+        assert_eq!((played(500, false), played(5, false)), (500, 19));
+        assert_eq!(played(500, true), 19, "a file's clock says nothing of when it was written");
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl Inner {
                         format!("'{topic}' is as expected again, after {lasted}: {seen}")
                     };
                     self.write_event("expectation_met", &message, detail);
-                    self.losses.add(Loss {
+                    self.losses.pass_on(Loss {
                         topic: Some(topic.clone()),
                         start_ns: Some(*since_ns),
                         end_ns,

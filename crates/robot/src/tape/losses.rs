@@ -29,6 +29,8 @@ pub(crate) struct Losses {
     unwritten: Mutex<VecDeque<Loss>>,
     /// How many errors came from the disk, and not from those who log too much.
     pub(crate) disk_failures: AtomicU64,
+    /// How often the tape itself lost something, by topic; what has no topic may be of any.
+    own: Mutex<BTreeMap<Option<String>, u64>>,
     pub(crate) messages: AtomicU64,
     pub(crate) bytes: AtomicU64,
     /// Losses of which nobody knows how many messages they are.
@@ -36,8 +38,24 @@ pub(crate) struct Losses {
 }
 
 impl Losses {
-    /// Adds a loss; those of one topic for one reason become one.
-    pub(crate) fn add(&self, mut loss: Loss) {
+    /// Adds a loss of the tape's own.
+    pub(crate) fn add(&self, loss: Loss) {
+        {
+            let mut own = self.own.lock();
+            let topic = loss.topic.clone().filter(|_| own.len() < PENDING_LIMIT);
+            *own.entry(topic).or_default() += 1;
+        }
+        self.pass_on(loss);
+    }
+
+    /// Returns how often the tape itself lost something that is, or may be, of a topic.
+    pub(crate) fn count_of(&self, topic: &str) -> u64 {
+        let own = self.own.lock();
+        [Some(topic.to_owned()), None].iter().filter_map(|topic| own.get(topic)).sum()
+    }
+
+    /// Adds a loss that somebody else had; those of one topic for one reason become one.
+    pub(crate) fn pass_on(&self, mut loss: Loss) {
         self.messages.fetch_add(loss.messages.unwrap_or(0), Ordering::Relaxed);
         self.bytes.fetch_add(loss.bytes.unwrap_or(0), Ordering::Relaxed);
         self.uncounted.fetch_add(u64::from(loss.messages.is_none() && loss.is_lost()), Ordering::Relaxed);

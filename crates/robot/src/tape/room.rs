@@ -53,7 +53,7 @@ impl Inner {
             let old = |meta: &&Arc<SegmentMeta>| {
                 let correction_ns = index.correction_ns(meta);
                 let comparable = meta.file_clock == self.clock.is_file();
-                comparable && meta.end_ns.saturating_add(correction_ns) < oldest_ns && !self.keeper.names(meta, correction_ns)
+                comparable && meta.ages_from_ns(correction_ns) < oldest_ns && !self.keeper.names(meta, correction_ns)
             };
             index.buffers().filter(unconfigured).flat_map(|name| index.of(name)).filter(old).cloned().collect()
         };
@@ -107,13 +107,13 @@ impl Inner {
                 }
                 // A file's times say nothing about age on the wall clock, nor the other way round.
                 let comparable = meta.file_clock == self.clock.is_file();
-                let end_ns = match comparable {
-                    true if meta.start_ns <= meta.end_ns => meta.end_ns.saturating_add(correction_ns),
+                let ages_from_ns = match comparable {
+                    true if meta.start_ns <= meta.end_ns => meta.ages_from_ns(correction_ns),
                     // Of one that is damaged as a whole nobody knows its times: it goes with the one before it.
-                    true => candidates.last().map_or(i64::MAX, |before: &Candidate<'_>| before.end_ns),
+                    true => candidates.last().map_or(i64::MAX, |before: &Candidate<'_>| before.ages_from_ns),
                     false => i64::MAX,
                 };
-                candidates.push(Candidate { meta, end_ns });
+                candidates.push(Candidate { meta, ages_from_ns });
             }
             unnamed.extend(eviction::choose(&candidates, budget));
             unnamed
@@ -215,7 +215,7 @@ impl Inner {
                     meta.ram.is_none() && meta.latched_since_ns.is_none() && !self.keeper.names(meta, index.correction_ns(meta))
                 };
                 let mut unnamed: Vec<&Arc<SegmentMeta>> = index.all().filter(unnamed).collect();
-                unnamed.sort_by_key(|meta| meta.end_ns.saturating_add(index.correction_ns(meta)));
+                unnamed.sort_by_key(|meta| meta.ages_from_ns(index.correction_ns(meta)));
                 let mut bytes = 0;
                 let enough = |meta: &&&Arc<SegmentMeta>| {
                     let before = bytes;

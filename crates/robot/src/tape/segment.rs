@@ -90,6 +90,13 @@ impl SegmentMeta {
         (self.start_ns.saturating_add(correction_ns), self.end_ns.saturating_add(correction_ns))
     }
 
+    /// Returns from when on it ages, given how wrong the clock was: from its last log time, or from when it began if that was later.
+    /// What is taken in from a file is as old as its stay on the tape.
+    pub(crate) fn ages_from_ns(&self, correction_ns: i64) -> Timestamp {
+        let born_ns = self.born_monotonic_ns.filter(|_| !self.file_clock).map(|born_ns| born_ns.saturating_add(self.clock_offset_ns));
+        born_ns.map_or(self.end_ns, |born_ns| born_ns.max(self.end_ns)).saturating_add(correction_ns)
+    }
+
     /// Returns whether it touches a span, given how wrong the clock was.
     pub fn touches(&self, span: Span, correction_ns: i64) -> bool {
         let (first, last) = self.corrected_ns(correction_ns);

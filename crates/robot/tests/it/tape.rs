@@ -303,3 +303,21 @@ fn two_processes_cannot_record_into_one_folder() {
     assert_eq!(second.err().unwrap().kind(), robot::Kind::Conflict);
     tape.close(Leave::Wait).unwrap();
 }
+
+#[test]
+fn messages_of_long_ago_stay_as_long_as_those_of_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[segment]\nage = '1 ms'\n[[buffer]]\nname = 'all'\ndisk = '1 h'";
+    for boot in 0..2 {
+        let tape = open(folder.path(), config);
+        let old = tape.channel(json_spec("/old")).unwrap();
+        for i in 0..5 {
+            // Years ago, as a file has them that is taken in; each in a segment of its own, after which the buffer is looked through.
+            tape.append(&old, Payload::Slice(b"{}"), at(T0 + boot * SECOND + i)).unwrap();
+            tape.flush().unwrap();
+            tape.turn();
+        }
+        tape.close(Leave::Wait).unwrap();
+    }
+    assert_eq!(without_own(read_all(folder.path())).len(), 10);
+}

@@ -15,8 +15,8 @@ use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 
 const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
-/// Those that ask a program to end.
-const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+/// Those that ask a program to end. A hang-up does so, too, unless the program goes on: to many it says to read their configuration.
+const ENDING: [i32; 3] = [SIGINT, SIGQUIT, SIGTERM];
 
 /// The signals of this process.
 pub(super) type Signals = SignalsInfo<WithOrigin>;
@@ -52,9 +52,7 @@ impl Forwarder {
         let forward = move || {
             for origin in &mut signals {
                 let mut state = shared.lock();
-                if ENDING.contains(&origin.signal) {
-                    state.asked = Some(origin.signal);
-                }
+                state.asked = asked(state.asked, origin.signal);
                 let from_terminal = matches!(origin.cause, Cause::Kernel);
                 if let (Some(pid), Some(signal), false) = (state.pid, Signal::from_named_raw(origin.signal), from_terminal) {
                     // It may have ended already.
@@ -74,6 +72,15 @@ impl Forwarder {
     }
 }
 
+/// Returns the last signal that asked to end, after one more. That somebody hung up is less than a request before it.
+fn asked(before: Option<i32>, signal: i32) -> Option<i32> {
+    match signal {
+        SIGHUP => before.or(Some(SIGHUP)),
+        _ if ENDING.contains(&signal) => Some(signal),
+        _ => before,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +89,13 @@ mod tests {
     fn ignored_signals_are_known() {
         assert_eq!(ignored("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"), 0x1001);
         assert_eq!(ignored("") | ignored("SigIgn:\tmany\n"), 0);
+    }
+
+    #[test]
+    fn a_hang_up_does_not_hide_a_request() {
+        assert_eq!(asked(None, SIGHUP), Some(SIGHUP));
+        assert_eq!(asked(Some(SIGHUP), SIGTERM), Some(SIGTERM));
+        assert_eq!(asked(Some(SIGTERM), SIGHUP), Some(SIGTERM));
+        assert_eq!(asked(Some(SIGINT), SIGUSR1), Some(SIGINT));
     }
 }

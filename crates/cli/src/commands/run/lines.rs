@@ -79,6 +79,8 @@ struct State {
     lost: [Lost; 2],
     tail: VecDeque<String>,
     bytes_read: u64,
+    /// How many streams are being passed on right now.
+    passing_on: usize,
     streams_ended: usize,
     ended: Option<Ended>,
     discards: bool,
@@ -142,13 +144,22 @@ impl Lines {
         self.changed.notify_all();
     }
 
-    /// Notes bytes that were read.
-    pub(super) fn count(&self, bytes: usize) {
-        self.state.lock().bytes_read += bytes as u64;
+    /// Notes bytes that were read and are passed on now.
+    pub(super) fn begin_passing_on(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        state.bytes_read += bytes as u64;
+        state.passing_on += 1;
     }
 
-    pub(super) fn bytes_read(&self) -> u64 {
-        self.state.lock().bytes_read
+    /// Notes that they were passed on.
+    pub(super) fn end_passing_on(&self) {
+        self.state.lock().passing_on -= 1;
+    }
+
+    /// Returns how many bytes were read, if none of them are being passed on: whoever takes those may be slow.
+    pub(super) fn at_rest(&self) -> Option<u64> {
+        let state = self.state.lock();
+        (state.passing_on == 0).then_some(state.bytes_read)
     }
 
     /// Notes that a stream ended.

@@ -39,10 +39,12 @@ fn pump(stream: Stream, mut from: File, mut to: File, lines: &Lines) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => break,
         };
+        lines.begin_passing_on(count);
         let now_ns = SystemClock.utc_ns();
         splitter.split(&bytes[..count], |line, more| lines.push(stream, now_ns, line, more));
-        lines.count(count);
-        if pass_on(&mut to, &bytes[..count]).is_err() {
+        let passed_on = pass_on(&mut to, &bytes[..count]);
+        lines.end_passing_on();
+        if passed_on.is_err() {
             // Nobody reads any more: with its pipe closed the program hears of it as it would without us.
             break;
         }

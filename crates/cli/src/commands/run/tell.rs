@@ -12,6 +12,7 @@ use robot::clock::{Clock, SystemClock};
 use robot::{ChannelSpec, Leave, Recorder, RecorderChannel, Times};
 use serde::Serialize;
 use serde_json::{Value, json};
+use signal_hook::consts::SIGHUP;
 
 use super::lines::{Line, Lines, Lost, Next, Stream};
 use crate::output::complain;
@@ -67,7 +68,8 @@ impl Ended {
         match self {
             Self::Killed { signal, asked, .. } if *asked != Some(*signal) => "program_crashed",
             Self::NotStarted { .. } => "program_failed",
-            Self::Exited { code, asked: None } if *code != 0 => "program_failed",
+            // One that a hang-up does not end has gone on with a new configuration, and fails by itself.
+            Self::Exited { code, asked: None | Some(SIGHUP) } if *code != 0 => "program_failed",
             Self::Exited { .. } | Self::Killed { .. } => "program_ended",
         }
     }
@@ -323,6 +325,8 @@ mod tests {
             (exited(0, None), 0, "program_ended"),
             (exited(3, None), 3, "program_failed"),
             (exited(130, Some(2)), 130, "program_ended"),
+            (exited(1, Some(1)), 1, "program_failed"),
+            (killed(1, Some(1)), 129, "program_ended"),
             (killed(15, Some(15)), 143, "program_ended"),
             (killed(11, Some(15)), 139, "program_crashed"),
             (killed(9, None), 137, "program_crashed"),

@@ -2,15 +2,17 @@
 //!
 //! **Invariant:** a line is durable before what it says is relied on; a damaged line is as good as none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use recording::{Error, Result};
 
-/// How many contents are remembered; the oldest are forgotten.
-const TAKEN_LIMIT: usize = 50_000;
+/// How many contents are remembered that are not in the folder any more; the oldest are forgotten.
+const GONE_LIMIT: usize = super::scan::FILE_LIMIT;
+/// How many lines there may be before those are left out that say nothing any more.
+const LINE_COUNT_LIMIT: u64 = 4 * GONE_LIMIT as u64;
 /// The longest line that is believed.
 const LINE_LIMIT: u64 = 8192;
 /// How much of a file's beginning, middle and end makes its fingerprint.
@@ -19,16 +21,29 @@ const PRINT_BYTES: u64 = 64 << 10;
 /// How far a content was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// So many messages of it.
-    Messages(u64),
+    Begun(Begun),
     Done,
 }
 
+/// What was taken of a content that is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub(super) messages: u64,
+    /// Whether all of them are on the tape.
+    pub(super) is_whole: bool,
+}
+
+impl Default for Begun {
+    fn default() -> Self {
+        Self { messages: 0, is_whole: true }
+    }
+}
+
 impl Progress {
-    /// Returns how many messages were taken of what is not done.
-    pub(super) fn unfinished(self) -> Option<u64> {
+    /// Returns how much was taken of what is not done.
+    pub(super) fn unfinished(self) -> Option<Begun> {
         match self {
-            Self::Messages(messages) => Some(messages),
+            Self::Begun(begun) => Some(begun),
             Self::Done => None,
         }
     }
@@ -51,7 +66,7 @@ impl Taken {
     pub(super) fn load(root: &Path, source: &str) -> Result<Self> {
         let folder = root.join("tape").join("sources");
         let path = folder.join(format!("{source}.taken"));
-        let failed = |error| Error::io(format!("cannot keep in mind which files were taken: {}", path.display()), error);
+        let failed = |error| failed(&path, error);
         fs::create_dir_all(&folder).map_err(failed)?;
         let mut known = HashMap::new();
         let mut lines = 0;
@@ -66,36 +81,56 @@ impl Taken {
                 line.clear();
             }
         }
-        if known.len() > TAKEN_LIMIT || lines > 2 * TAKEN_LIMIT as u64 {
-            let mut newest: Vec<(String, (Progress, u64))> = known.into_iter().collect();
-            newest.sort_by_key(|(_, (_, line))| std::cmp::Reverse(*line));
-            newest.truncate(TAKEN_LIMIT / 2);
-            newest.reverse();
-            let text: String = newest.iter().map(|(print, (progress, _))| line_of(print, *progress, Path::new(""))).collect();
-            let temporary = path.with_extension("new");
-            fs::write(&temporary, text).map_err(failed)?;
-            File::open(&temporary).and_then(|file| file.sync_all()).map_err(failed)?;
-            fs::rename(&temporary, &path).map_err(failed)?;
-            lines = newest.len() as u64;
-            known = newest.into_iter().collect();
-        }
         let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
         // A line that a power cut tore must not swallow the next one.
         file.write_all(b"\n").map_err(failed)?;
         Ok(Self { path, file, known, lines })
     }
 
-    /// Returns how far a content was taken.
-    pub(super) fn progress(&self, print: &str) -> Progress {
-        self.known.get(print).map_or(Progress::Messages(0), |(progress, _)| *progress)
+    /// Returns whether it is time to forget what is not in the folder any more.
+    pub(super) fn is_full(&self) -> bool {
+        self.known.len() > 2 * GONE_LIMIT || self.lines > LINE_COUNT_LIMIT
     }
 
-    /// Notes how many messages of a content are on the disk.
+    /// Forgets contents that are not among these, but the newest.
     ///
     /// # Errors
     /// What the disk answers.
-    pub(super) fn note_progress(&mut self, print: &str, messages: u64) -> Result<()> {
-        self.note(print, Progress::Messages(messages), Path::new(""))
+    pub(super) fn forget_all_but(&mut self, present: &HashSet<&str>) -> Result<()> {
+        let mut kept: Vec<(String, (Progress, u64))> = std::mem::take(&mut self.known).into_iter().collect();
+        kept.sort_by_key(|(_, (_, line))| std::cmp::Reverse(*line));
+        let mut gone = 0;
+        kept.retain(|(print, _)| {
+            let is_present = present.contains(print.as_str());
+            gone += usize::from(!is_present);
+            is_present || gone <= GONE_LIMIT
+        });
+        kept.reverse();
+        let text: String = kept.iter().map(|(print, (progress, _))| line_of(print, *progress, Path::new(""))).collect();
+        self.lines = kept.len() as u64;
+        self.known = kept.into_iter().zip(0..).map(|((print, (progress, _)), line)| (print, (progress, line))).collect();
+        let temporary = self.path.with_extension("new");
+        let write = || {
+            fs::write(&temporary, text)?;
+            File::open(&temporary)?.sync_all()?;
+            fs::rename(&temporary, &self.path)?;
+            OpenOptions::new().append(true).open(&self.path)
+        };
+        self.file = write().map_err(|error| failed(&self.path, error))?;
+        Ok(())
+    }
+
+    /// Returns how far a content was taken.
+    pub(super) fn progress(&self, print: &str) -> Progress {
+        self.known.get(print).map_or(Progress::Begun(Begun::default()), |(progress, _)| *progress)
+    }
+
+    /// Notes how much of a content is on the disk.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub(super) fn note_progress(&mut self, print: &str, begun: Begun) -> Result<()> {
+        self.note(print, Progress::Begun(begun), Path::new(""))
     }
 
     /// Notes that a content is not to be taken again.
@@ -108,18 +143,25 @@ impl Taken {
 
     fn note(&mut self, print: &str, progress: Progress, path: &Path) -> Result<()> {
         let line = line_of(print, progress, path);
-        let failed = |error| Error::io(format!("cannot keep in mind which files were taken: {}", self.path.display()), error);
-        self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data()).map_err(failed)?;
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        written.map_err(|error| failed(&self.path, error))?;
         self.known.insert(print.to_owned(), (progress, self.lines));
         self.lines += 1;
         Ok(())
     }
 }
 
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    Error::io(format!("cannot keep in mind which files were taken: {}", path.display()), error)
+}
+
+/// What follows the number of messages where not all of them are on the tape.
+const NOT_WHOLE: &str = "-not-whole";
+
 /// Writes `<fingerprint> <messages or done> <path, for people>`.
 fn line_of(print: &str, progress: Progress, path: &Path) -> String {
     let how_far = match progress {
-        Progress::Messages(messages) => messages.to_string(),
+        Progress::Begun(Begun { messages, is_whole }) => format!("{messages}{}", if is_whole { "" } else { NOT_WHOLE }),
         Progress::Done => "done".to_owned(),
     };
     let path: String = path.display().to_string().chars().filter(|c| !c.is_control()).take(1000).collect();
@@ -132,7 +174,10 @@ fn parse(line: &[u8]) -> Option<(String, Progress)> {
     let print = words.next().filter(|print| print.len() == 64 && print.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     let progress = match words.next()? {
         "done" => Progress::Done,
-        messages => Progress::Messages(messages.parse().ok()?),
+        begun => {
+            let messages = begun.strip_suffix(NOT_WHOLE);
+            Progress::Begun(Begun { messages: messages.unwrap_or(begun).parse().ok()?, is_whole: messages.is_none() })
+        }
     };
     words.next()?;
     Some((print.to_owned(), progress))
@@ -164,30 +209,39 @@ mod tests {
     fn what_was_taken_is_known_after_a_restart_and_damage() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let begun = |messages, is_whole| Progress::Begun(Begun { messages, is_whole });
         let mut taken = Taken::load(folder.path(), "bags").unwrap();
-        assert_eq!(taken.progress(&a), Progress::Messages(0));
-        taken.note_progress(&a, 7).unwrap();
+        assert_eq!(taken.progress(&a), begun(0, true));
+        taken.note_progress(&a, Begun { messages: 7, is_whole: false }).unwrap();
         taken.note_done(&b, Path::new("/x\n/b.bag")).unwrap();
         // A power cut in the middle of a line.
         taken.file.write_all(&line_of(&a, Progress::Done, Path::new("")).as_bytes()[..66]).unwrap();
         let mut taken = Taken::load(folder.path(), "bags").unwrap();
-        assert_eq!((taken.progress(&a), taken.progress(&b)), (Progress::Messages(7), Progress::Done));
+        assert_eq!((taken.progress(&a), taken.progress(&b)), (begun(7, false), Progress::Done));
+        taken.note_progress(&a, Begun { messages: 9, is_whole: true }).unwrap();
+        assert_eq!(Taken::load(folder.path(), "bags").unwrap().progress(&a), begun(9, true));
         taken.note_done(&a, Path::new("/a.bag")).unwrap();
         assert_eq!(Taken::load(folder.path(), "bags").unwrap().progress(&a), Progress::Done);
-        assert_eq!(Taken::load(folder.path(), "others").unwrap().progress(&a), Progress::Messages(0));
+        assert_eq!(Taken::load(folder.path(), "others").unwrap().progress(&a), begun(0, true));
     }
 
     #[test]
-    fn the_oldest_are_forgotten() {
+    fn what_is_in_the_folder_is_never_forgotten_and_of_the_others_the_oldest_are() {
         let folder = tempfile::tempdir().unwrap();
         drop(Taken::load(folder.path(), "bags").unwrap());
         let print = |i: usize| format!("{i:064x}");
-        let text: String = (0..=TAKEN_LIMIT).map(|i| line_of(&print(i), Progress::Done, Path::new(""))).collect();
+        let text: String = (0..=2 * GONE_LIMIT).map(|i| line_of(&print(i), Progress::Done, Path::new(""))).collect();
         fs::write(folder.path().join("tape/sources/bags.taken"), text).unwrap();
-        for _ in 0..2 {
-            let taken = Taken::load(folder.path(), "bags").unwrap();
-            assert_eq!((taken.progress(&print(0)), taken.progress(&print(TAKEN_LIMIT))), (Progress::Messages(0), Progress::Done));
-            assert_eq!(taken.known.len(), TAKEN_LIMIT / 2);
+        let mut taken = Taken::load(folder.path(), "bags").unwrap();
+        assert!(taken.is_full() && taken.progress(&print(0)) == Progress::Done);
+        let present = print(0);
+        taken.forget_all_but(&HashSet::from([present.as_str()])).unwrap();
+        assert!(!taken.is_full());
+        taken.note_done(&"f".repeat(64), Path::new("")).unwrap();
+        for taken in [taken, Taken::load(folder.path(), "bags").unwrap()] {
+            let is_done = [0, 1, GONE_LIMIT, GONE_LIMIT + 1, 2 * GONE_LIMIT].map(|i| taken.progress(&print(i)) == Progress::Done);
+            assert_eq!(is_done, [true, false, false, true, true]);
+            assert_eq!((taken.known.len(), taken.progress(&"f".repeat(64))), (GONE_LIMIT + 2, Progress::Done));
         }
     }
 

@@ -10,7 +10,7 @@ use super::export::Entry;
 use crate::source::record::{Level, Record};
 
 /// The topic, below `/logs`.
-const NAME: &str = "journal";
+pub(super) const NAME: &str = "journal";
 
 /// Returns the record; `None` for an entry without a message.
 pub(super) fn record(entry: &Entry) -> Option<Record<'_>> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use recording::{Error, Result, Schema};
+use recording::{Error, Kind, Result, Schema};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -30,11 +30,14 @@ enum Form {
     Bytes,
 }
 
-/// Channels by topic.
+/// Channels by topic. It outlives a connection, so that a topic goes on with the schema that it has.
 pub(super) struct Shelf {
     prefix: String,
     broker: String,
+    /// Only topics that have a channel, of which one source has so many at most.
     topics: HashMap<String, Entry>,
+    /// Why there are no more channels, if so.
+    full: Option<String>,
 }
 
 #[derive(Default)]
@@ -46,39 +49,65 @@ struct Entry {
 
 impl Shelf {
     pub(super) fn new(prefix: String, broker: String) -> Self {
-        Self { prefix, broker, topics: HashMap::new() }
+        Self { prefix, broker, topics: HashMap::new(), full: None }
     }
 
     /// Returns the topics on the tape that something came on.
     pub(super) fn topics(&self) -> Vec<String> {
-        self.topics.keys().filter_map(|topic| topic_of(&self.prefix, topic)).take(GAP_TOPICS).collect()
+        self.topics.keys().filter_map(|topic| self.name_of(topic)).take(GAP_TOPICS).collect()
     }
 
-    /// Logs a message.
+    /// Returns a broker's topic as it is on the tape, if that can be.
+    pub(super) fn name_of(&self, topic: &str) -> Option<String> {
+        topic_of(&self.prefix, topic)
+    }
+
+    /// Logs a message. One that no channel can be opened for is refused and counted; what else the tape does not take is in its losses.
     ///
     /// # Errors
-    /// `Invalid` for a topic that makes none; what the tape answers.
+    /// What a closed tape answers.
     pub(super) fn take(&mut self, intake: &Intake, topic: &str, payload: &bytes::Bytes, retained: bool) -> Result<()> {
-        let form = Form::of(payload);
-        let entry = match self.topics.get_mut(topic) {
-            Some(entry) => entry,
-            None => self.topics.entry(topic.to_owned()).or_default(),
+        let logged = match self.channel(intake, topic, payload, retained) {
+            Ok(channel) => intake.log(&channel, payload.clone().into(), Times::default()),
+            Err(error) => Err(Error::invalid(format!("'{topic}': {error}"))),
         };
-        if retained && !entry.latched {
-            // From now on its last value joins every recording, whoever sends it.
+        match logged {
+            Err(error) if intake.tape().is_closed() => return Err(error),
+            Err(error) if error.kind() == Kind::Invalid => intake.refuse(error.message()),
+            Err(_) | Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn channel(&mut self, intake: &Intake, topic: &str, payload: &[u8], retained: bool) -> Result<Arc<Channel>> {
+        let form = Form::of(payload);
+        let known = self.topics.get(topic);
+        // Once the broker retains it, its last value joins every recording, whoever sends it.
+        let latched = retained || known.is_some_and(|entry| entry.latched);
+        let before = known.and_then(|entry| Some((entry.latched, entry.channels.get(&form)?.clone())));
+        if let Some((was_latched, channel)) = &before
+            && (*was_latched == latched || self.full.is_some())
+        {
+            return Ok(channel.clone());
+        }
+        if let Some(why) = &self.full {
+            return Err(Error::unavailable(why.clone()));
+        }
+        let channel = match intake.channel(spec(&self.prefix, &self.broker, topic, form, payload, latched)?) {
+            Ok(channel) => channel,
+            Err(error) => {
+                // There will not be more of them before the tape is opened anew: what describes them need not be worked out any more.
+                self.full = Some(error.to_string()).filter(|_| error.kind() == Kind::Unavailable);
+                return before.map_or(Err(error), |(_, channel)| Ok(channel));
+            }
+        };
+        let entry = self.topics.entry(topic.to_owned()).or_default();
+        if latched && !entry.latched {
             entry.latched = true;
             entry.channels.clear();
         }
-        let channel = match entry.channels.get(&form) {
-            Some(channel) => channel.clone(),
-            None => {
-                let spec = spec(&self.prefix, &self.broker, topic, form, payload, entry.latched)?;
-                let channel = intake.channel(spec)?;
-                entry.channels.insert(form, channel.clone());
-                channel
-            }
-        };
-        intake.log(&channel, payload.clone().into(), Times::default())
+        entry.channels.insert(form, channel.clone());
+        Ok(channel)
     }
 }
 
@@ -118,7 +147,32 @@ fn spec(prefix: &str, broker: &str, topic: &str, form: Form, example: &[u8], lat
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::source::intake::CHANNEL_LIMIT;
+    use crate::{Config, Leave, OpenOptions, Tape};
+
+    #[test]
+    fn topics_that_find_no_channel_are_refused_and_not_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let tape = Tape::open(folder.path(), Config::empty(), OpenOptions::default()).unwrap();
+        let intake = Intake::new(tape.clone(), "mqtt".into(), None);
+        let mut shelf = Shelf::new("/mqtt".into(), "b:1883".into());
+        let mut take = |topic: &str, retained| shelf.take(&intake, topic, &bytes::Bytes::from_static(b"{}"), retained).unwrap();
+        take("//", false);
+        for i in 0..CHANNEL_LIMIT + 5 {
+            take(&format!("rpc/reply/{i}"), false);
+        }
+        // Those that are known go on, also if the broker retains them now.
+        take("rpc/reply/0", false);
+        take("rpc/reply/0", true);
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        assert_eq!((count(&intake.counters.messages), count(&intake.counters.refused)), (CHANNEL_LIMIT as u64 + 2, 6));
+        assert_eq!(shelf.topics.len(), CHANNEL_LIMIT);
+        tape.close(Leave::CutShort).unwrap();
+        assert!(shelf.take(&intake, "rpc/reply/0", &bytes::Bytes::new(), false).is_err());
+    }
 
     #[test]
     fn payloads_tell_what_they_are() {

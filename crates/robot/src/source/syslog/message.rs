@@ -27,11 +27,11 @@ pub(super) struct Parsed<'a> {
     priority: Option<u8>,
     time_ns: Option<i64>,
     host: Option<&'a str>,
-    pub(super) app: Option<Cow<'a, str>>,
+    pub(super) app: Option<&'a str>,
     pid: Option<&'a str>,
     msgid: Option<&'a str>,
     data: Map<String, Value>,
-    text: Cow<'a, str>,
+    text: &'a str,
     /// Why it is none.
     pub(super) malformed: Option<&'static str>,
 }
@@ -44,7 +44,7 @@ impl Parsed<'_> {
         set("facility", self.priority.map(|priority| FACILITIES[usize::from(priority >> 3) % FACILITIES.len()].into()));
         set("severity", self.priority.map(|priority| SEVERITIES[usize::from(priority & 7)].into()));
         set("host", self.host.map(Value::from));
-        set("app", self.app.as_deref().map(Value::from));
+        set("app", self.app.map(Value::from));
         set("pid", self.pid.map(|pid| pid.parse::<u64>().map_or_else(|_| pid.into(), Value::from)));
         set("msgid", self.msgid.map(Value::from));
         set("data", (!self.data.is_empty()).then(|| Value::Object(self.data.clone())));
@@ -54,7 +54,7 @@ impl Parsed<'_> {
         Record {
             time_ns: self.time_ns,
             level: self.priority.map_or(Level::Unknown, |priority| Level::of_syslog(priority & 7)),
-            message: Cow::Borrowed(&self.text),
+            message: Cow::Borrowed(self.text),
             name: Cow::Owned(name.to_owned()),
             attributes,
         }
@@ -62,29 +62,15 @@ impl Parsed<'_> {
 }
 
 /// Parses a message that came at `now_ns`. Times without a zone are of `zone`, and of the year that brings them closest to now.
-pub(super) fn parse<'a>(bytes: &'a [u8], now_ns: i64, zone: &TimeZone) -> Parsed<'a> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => parse_text(text, now_ns, zone),
-        Err(_) => {
-            // A few bytes that are no text must not cost the rest of the message.
-            let text = String::from_utf8_lossy(bytes);
-            let parsed = parse_text(&text, now_ns, zone);
-            let (priority, time_ns, malformed) = (parsed.priority, parsed.time_ns, parsed.malformed);
-            let app = parsed.app.map(|app| Cow::Owned(app.into_owned()));
-            Parsed { priority, time_ns, app, malformed, text: Cow::Owned(parsed.text.into_owned()), ..Parsed::default() }
-        }
-    }
-}
-
-fn parse_text<'a>(text: &'a str, now_ns: i64, zone: &TimeZone) -> Parsed<'a> {
+pub(super) fn parse<'a>(text: &'a str, now_ns: i64, zone: &TimeZone) -> Parsed<'a> {
     let Some((priority, rest)) = priority(text) else {
         let why = "a message that does not begin with a priority like <13>";
-        return Parsed { text: text.into(), malformed: Some(why), ..Parsed::default() };
+        return Parsed { text, malformed: Some(why), ..Parsed::default() };
     };
     match rest.strip_prefix("1 ") {
         Some(rest) => modern(rest).map(|parsed| Parsed { priority: Some(priority), ..parsed }).unwrap_or_else(|why| Parsed {
             priority: Some(priority),
-            text: text.into(),
+            text,
             malformed: Some(why),
             ..Parsed::default()
         }),
@@ -116,7 +102,7 @@ fn modern(text: &str) -> Result<Parsed<'_>, &'static str> {
         None if rest.is_empty() => "",
         None => return Err("a message of RFC 5424 with bad structured data"),
     };
-    Ok(Parsed { time_ns, host, app: app.map(Cow::Borrowed), pid, msgid, data, text: text.into(), ..Parsed::default() })
+    Ok(Parsed { time_ns, host, app, pid, msgid, data, text, ..Parsed::default() })
 }
 
 /// Parses `[id name="value" …]…`; returns what follows.
@@ -176,8 +162,8 @@ fn old<'a>(text: &'a str, now_ns: i64, zone: &TimeZone) -> Parsed<'a> {
         Some((host, behind)) if time_ns.is_some() && tag(rest).is_none() && is_host(host) => (Some(host), behind),
         _ => (None, rest),
     };
-    let (app, pid, text) = tag(rest).map_or((None, None, rest), |(app, pid, text)| (Some(Cow::Borrowed(app)), pid, text));
-    Parsed { time_ns, host, app, pid, text: text.into(), ..Parsed::default() }
+    let (app, pid, text) = tag(rest).map_or((None, None, rest), |(app, pid, text)| (Some(app), pid, text));
+    Parsed { time_ns, host, app, pid, text, ..Parsed::default() }
 }
 
 fn is_host(text: &str) -> bool {
@@ -240,14 +226,14 @@ mod tests {
     const NOW_NS: i64 = 1_767_323_046_000_000_000;
 
     fn read(text: &str) -> Parsed<'_> {
-        parse(text.as_bytes(), NOW_NS, &TimeZone::UTC)
+        parse(text, NOW_NS, &TimeZone::UTC)
     }
 
     /// Returns the host, the application, the process, the text and how many ms before now it was sent.
     fn parts<'a>(parsed: &'a Parsed<'_>) -> (&'a str, &'a str, &'a str, &'a str, Option<i64>) {
-        let app = parsed.app.as_deref().unwrap_or_default();
+        let app = parsed.app.unwrap_or_default();
         let before_ms = parsed.time_ns.map(|time_ns| (NOW_NS - time_ns) / 1_000_000);
-        (parsed.host.unwrap_or_default(), app, parsed.pid.unwrap_or_default(), &parsed.text, before_ms)
+        (parsed.host.unwrap_or_default(), app, parsed.pid.unwrap_or_default(), parsed.text, before_ms)
     }
 
     #[test]
@@ -286,10 +272,10 @@ mod tests {
             assert_eq!((parts(&parsed), parsed.malformed), (expected, None), "{text}");
         }
         // A message of last year's last day, on the first of this.
-        let parsed = parse(b"<13>Dec 31 23:59:59 rover a: b", 1_767_225_601_000_000_000, &TimeZone::UTC);
+        let parsed = parse("<13>Dec 31 23:59:59 rover a: b", 1_767_225_601_000_000_000, &TimeZone::UTC);
         assert_eq!(parsed.time_ns, Some(1_767_225_599_000_000_000));
         let berlin = TimeZone::get("Europe/Berlin").unwrap();
-        assert_eq!(parse(b"<13>Jan  2 04:04:05 rover a: b", NOW_NS, &berlin).time_ns, Some(NOW_NS - 1_000_000_000));
+        assert_eq!(parse("<13>Jan  2 04:04:05 rover a: b", NOW_NS, &berlin).time_ns, Some(NOW_NS - 1_000_000_000));
     }
 
     #[test]
@@ -301,7 +287,5 @@ mod tests {
             assert!(parsed.malformed.is_some(), "{text}: {parsed:?}");
             assert_eq!(parsed.text, text);
         }
-        let parsed = parse(b"<13>Jan  2 03:04:05 rover nav: \xff\xfe ok", NOW_NS, &TimeZone::UTC);
-        assert_eq!((parsed.text.as_ref(), parsed.app.as_deref()), ("\u{fffd}\u{fffd} ok", Some("nav")));
     }
 }
