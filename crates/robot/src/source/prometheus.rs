@@ -227,7 +227,7 @@ impl<'a> Scraper<'a> {
         if missed > 0 {
             let reason = format!("'{}' did not answer {missed} times", self.target.name);
             let span = (self.answered_ns, self.intake.now_ns());
-            self.intake.lose_between(&format!("/metrics/{UP}"), span, missed.saturating_mul(self.samples.max(1)), 0, reason);
+            self.intake.lose_between(&format!("/metrics/{UP}"), span, Some(missed.saturating_mul(self.samples.max(1))), 0, reason);
         }
     }
 

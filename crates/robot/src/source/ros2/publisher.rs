@@ -42,7 +42,7 @@ pub(super) struct Publisher {
     pub(super) offer: Offer,
     channel: Arc<Channel>,
     place: Option<u32>,
-    sequence: Sequence,
+    pub(super) sequence: Sequence,
 }
 
 /// Which publishers there are, as far as they need to be told apart.
@@ -147,8 +147,8 @@ impl Registry {
         Ok(Publisher { sequence, ..self.add(offer, definitions, intake)? })
     }
 
-    /// Lets a publisher go; another one may take its place.
-    pub(super) fn remove(&mut self, mut publisher: Publisher, intake: &Intake) {
+    /// Lets a publisher go; another one may take its place. Returns its numbers, in case it comes back.
+    pub(super) fn remove(&mut self, mut publisher: Publisher, intake: &Intake) -> Sequence {
         if let Some(missing) = publisher.sequence.rest() {
             publisher.lose(missing, intake);
         }
@@ -157,6 +157,7 @@ impl Registry {
         {
             taken.remove(&place);
         }
+        publisher.sequence
     }
 }
 
@@ -171,7 +172,7 @@ impl Publisher {
     /// Logs a sample that the publisher had sent before, unless it is here.
     #[cfg(feature = "ros2-zenoh")]
     pub(super) fn remembered(&mut self, number: i64, publish_time_ns: Option<i64>, payload: Bytes, intake: &Intake) {
-        if self.sequence.remembered(number) {
+        if self.sequence.remembered(number, intake.now_ns()) {
             self.log(publish_time_ns, payload, intake);
         }
     }

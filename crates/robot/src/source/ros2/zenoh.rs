@@ -7,6 +7,7 @@
 mod attachment;
 mod token;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,8 @@ const TURN_LIMIT: usize = 256;
 const HISTORY_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks whether the router is there, and who is gone.
 const LOOK_NS: i64 = 1_000_000_000;
+/// How long publishers have to come back after the router did: they try again after up to 4 s.
+const SETTLE_NS: i64 = 10_000_000_000;
 /// How many publishers there may be at a time.
 const PUBLISHER_LIMIT: usize = 10_000;
 /// How many keys are remembered that nobody wants.
@@ -85,11 +88,9 @@ pub(in crate::source) fn make(config: &SourceConfig) -> Result<Box<dyn Source>> 
 impl Source for Zenoh {
     fn run(&mut self, intake: &Arc<Intake>, stop: &StopFlag) -> Result<()> {
         let mut listener = Listener::open(self, intake)?;
-        while !stop.is_set() {
-            listener.turn()?;
-        }
+        let outcome = listener.run(stop);
         listener.end();
-        Ok(())
+        outcome
     }
 }
 
@@ -106,8 +107,12 @@ struct Listener<'a> {
     tokens: BTreeMap<String, Token>,
     publishers: HashMap<Gid, Known>,
     unwanted: HashSet<String>,
-    /// Publishers whose token is gone, and since when.
-    gone: Vec<(Gid, i64)>,
+    /// Publishers whose token is gone, their keys, and since when.
+    gone: Vec<(Gid, String, i64)>,
+    /// Those whose token went with the router.
+    away: HashMap<Gid, String>,
+    /// When they have had the time to come back.
+    settled_ns: i64,
     histories: Vec<FifoChannelHandler<Reply>>,
     registry: Registry,
     is_connected: bool,
@@ -147,6 +152,8 @@ impl<'a> Listener<'a> {
             publishers: HashMap::new(),
             unwanted: HashSet::new(),
             gone: Vec::new(),
+            away: HashMap::new(),
+            settled_ns: 0,
             histories: Vec::new(),
             registry: Registry::default(),
             is_connected: true,
@@ -154,6 +161,13 @@ impl<'a> Listener<'a> {
         };
         listener.say();
         Ok(listener)
+    }
+
+    fn run(&mut self, stop: &StopFlag) -> Result<()> {
+        while !stop.is_set() {
+            self.turn()?;
+        }
+        Ok(())
     }
 
     /// Waits for something to do, and does it.
@@ -187,13 +201,14 @@ impl<'a> Listener<'a> {
             let key = change.key_expr().as_str();
             if change.kind() == SampleKind::Delete {
                 if let Some(token) = self.tokens.remove(key) {
-                    self.gone.push((token.gid, self.intake.monotonic_ns()));
+                    self.gone.push((token.gid, token.key, self.intake.monotonic_ns()));
                     changed = true;
                 }
                 continue;
             }
             let Some(token) = Token::read(key).filter(|_| self.tokens.len() < PUBLISHER_LIMIT) else { continue };
-            self.gone.retain(|(gid, _)| *gid != token.gid);
+            self.gone.retain(|(gid, ..)| *gid != token.gid);
+            self.away.remove(&token.gid);
             if !self.offer(&token.key, Vec::new()).is_some_and(|offer| self.wanted.takes(&offer.name)) {
                 continue;
             }
@@ -278,7 +293,11 @@ impl<'a> Listener<'a> {
             return;
         }
         let Some(Known { publisher, .. }) = self.publishers.get_mut(&gid) else { return };
-        let payload = Bytes::copy_from_slice(&sample.payload().to_bytes());
+        let payload = match sample.payload().to_bytes() {
+            Cow::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            // One in fragments was put together here.
+            Cow::Owned(bytes) => Bytes::from(bytes),
+        };
         let published_ns = attachment.map(|attachment| attachment.published_ns).filter(|published_ns| *published_ns > 0);
         match attachment.map(|attachment| attachment.number) {
             Some(number) if !is_live => publisher.remembered(number, published_ns, payload, self.intake),
@@ -298,7 +317,7 @@ impl<'a> Listener<'a> {
             return false;
         };
         // One that came after another one of this key went takes its place.
-        self.let_go(|known| known.key == key);
+        self.let_go(|gone| gone == key);
         if let Some(other) = self.publishers.remove(&gid) {
             self.registry.remove(other.publisher, self.intake);
         }
@@ -359,24 +378,32 @@ impl<'a> Listener<'a> {
         }
         if !is_connected {
             // Their tokens went with the router: they go on counting, so that what is missing is known when it is back.
-            self.gone.clear();
+            self.away.extend(self.gone.drain(..).map(|(gid, key, _)| (gid, key)));
+            self.settled_ns = now_ns.saturating_add(SETTLE_NS);
+        } else if now_ns >= self.settled_ns {
+            self.gone.extend(self.away.drain().map(|(gid, key)| (gid, key, now_ns.saturating_sub(LOOK_NS))));
         }
-        if self.gone.iter().any(|(_, since_ns)| now_ns.saturating_sub(*since_ns) >= LOOK_NS) {
+        if self.gone.iter().any(|(_, _, since_ns)| now_ns.saturating_sub(*since_ns) >= LOOK_NS) {
             self.let_go(|_| true);
             self.say();
         }
     }
 
-    /// Lets those go whose tokens are gone.
-    fn let_go(&mut self, which: impl Fn(&Known) -> bool) {
-        let (publishers, registry, intake) = (&mut self.publishers, &mut self.registry, self.intake);
-        self.gone.retain(|(gid, _)| {
-            let goes = publishers.get(gid).is_none_or(&which);
-            if goes && let Some(known) = publishers.remove(gid) {
-                registry.remove(known.publisher, intake);
-            }
-            !goes
-        });
+    /// Lets those go whose tokens are gone and whose keys are meant. With versions up to 0.2.3 samples do not tell whose token is theirs:
+    /// where a key has no token any more, all of its publishers go.
+    fn let_go(&mut self, which: impl Fn(&str) -> bool) {
+        let gone: Vec<_> = self.gone.extract_if(.., |(_, key, _)| which(key)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let gids: HashSet<Gid> = gone.iter().map(|(gid, ..)| *gid).collect();
+        let mut keys: HashSet<&str> = gone.iter().map(|(_, key, _)| key.as_str()).collect();
+        for token in self.tokens.values() {
+            keys.remove(token.key.as_str());
+        }
+        for (_, known) in self.publishers.extract_if(|gid, known| gids.contains(gid) || keys.contains(known.key.as_str())) {
+            self.registry.remove(known.publisher, self.intake);
+        }
     }
 
     fn say(&self) {
