@@ -364,8 +364,8 @@ def zenoh(domain: int, router: Router, options: str = "") -> str:
     return f'[[source]]\nkind = "ros2-zenoh"\nname = "ros"\ndomain = {domain}\nconnect = "{router.endpoint}"\n{options}'
 
 
-def zenoh_robot(domain: int, router: Router, *publishers: dict[str, Any]) -> Robot:
-    return Robot(domain, *publishers, program=ZENOH_ROBOT, options=("--endpoint", router.endpoint))
+def zenoh_robot(domain: int, router: Router, *publishers: dict[str, Any], options: tuple[str, ...] = ()) -> Robot:
+    return Robot(domain, *publishers, program=ZENOH_ROBOT, options=("--endpoint", router.endpoint, *options))
 
 
 def test_zenoh_topics_are_recorded_as_they_were_sent(
@@ -408,6 +408,45 @@ def test_zenoh_topics_are_recorded_as_they_were_sent(
     robot.close()
 
 
+# The source of a type that no distribution knows, and its hash.
+TANK = "float64 litres\nstring name\n"
+TANK_HASH = "RIHS01_52c2289891b4c77a6a8a23bedabe29184380eae04eee37405b9ba9b77fa99710"
+
+
+@pytest.mark.parametrize("middleware", ["dds", "zenoh"])
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_node_says_what_its_types_are_made_of(
+    record: Callable[[str], Recorder], domain: int, router: Router, middleware: str, is_right: bool
+) -> None:
+    describe = ("--describe", json.dumps({"my_msgs/msg/Tank": TANK if is_right else "float32 litres\nstring name\n"}))
+    publishers = (
+        {"topic": "/tank", "type": "Tank", "count": 20, "rate": 50, "hash": TANK_HASH},
+        # Its only message is here before the node was asked.
+        {"topic": "/tank/latched", "type": "Tank", "count": 1, "hash": TANK_HASH, "durable": True, "wait": False},
+    )
+    recorder = record(dds(domain) if middleware == "dds" else zenoh(domain, router))
+    robot = (
+        Robot(domain, *publishers, options=describe)
+        if middleware == "dds"
+        else zenoh_robot(domain, router, *publishers, options=describe)
+    )
+    sent = robot.sent()
+    recorder.until_messages(21)
+    path = recorder.save()
+    for topic in ("/tank", "/tank/latched"):
+        assert_same(path, sent, topic)
+        for metadata, schema, _ in read(path, topic):
+            assert (schema.name, metadata["topic_type_hash"]) == ("my_msgs/msg/Tank", TANK_HASH)
+            assert schema.data.decode().strip() == (TANK.strip() if is_right else "")
+    assert recorder.source()["lost"] == 0
+    if is_right:
+        assert recorder.cat(path, "/tank")[19] == {"litres": 9.5, "name": "tank 19"}
+        assert recorder.source()["refused"] == 0
+    else:
+        until("it is refused", lambda: recorder.source()["refused"] >= 1)
+    robot.close()
+
+
 def test_a_router_that_comes_back_is_found_again(record: Callable[[str], Recorder], domain: int) -> None:
     router = Router()
     recorder = record(zenoh(domain, router))
@@ -443,7 +482,9 @@ def test_hidden_topics_of_zenoh_are_recorded_when_they_are_asked_for(
 def test_what_was_latched_while_the_router_was_away_is_fetched(record: Callable[[str], Recorder], domain: int) -> None:
     router = Router()
     recorder = record(zenoh(domain, router))
-    robot = zenoh_robot(domain, router, {"topic": "/tf_static", "type": "TFMessage", "count": 10, "rate": 4, "durable": True})
+    robot = zenoh_robot(
+        domain, router, {"topic": "/tf_static", "type": "TFMessage", "count": 10, "rate": 4, "durable": True}
+    )
     recorder.until_messages(2)
     router.robot.kill()
     sent = robot.sent()

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** a sample is recorded once, whichever readers it reaches: by the one that was made for its writer.
 
+mod inquiry;
 mod offer;
 mod reader;
 
@@ -24,9 +25,11 @@ use rustdds::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::inquiry::{Inquiry, Outcome};
 use self::offer::offer;
 use self::reader::{Plan, Reader};
 use super::definitions::Definitions;
+use super::description::Question;
 use super::publisher::{Publisher, Registry};
 use super::sequence::Sequence;
 use super::{Wanted, Wishes};
@@ -121,6 +124,9 @@ struct Session<'a> {
     definitions: Definitions,
     participant: DomainParticipant,
     subscriber: Subscriber,
+    /// What asks nodes for their types.
+    asker: rustdds::Publisher,
+    inquiries: Vec<Inquiry>,
     status: DomainParticipantStatusListener,
     poll: Poll,
     events: Events,
@@ -158,6 +164,8 @@ impl<'a> Session<'a> {
         let participant = builder.build().map_err(|error| failed(&format!("cannot join domain {}", dds.domain), error))?;
         let subscriber = participant.create_subscriber(&QosPolicyBuilder::new().build());
         let subscriber = subscriber.map_err(|error| failed("cannot subscribe", error))?;
+        let asker = participant.create_publisher(&QosPolicyBuilder::new().build());
+        let asker = asker.map_err(|error| failed("cannot publish", error))?;
         let mut status = participant.status_listener();
         let poll = Poll::new().map_err(|error| Error::io("cannot wait for samples", error))?;
         let registered = poll.registry().register(status.as_status_source_mio1(), STATUS, Interest::READABLE);
@@ -169,6 +177,8 @@ impl<'a> Session<'a> {
             definitions,
             participant,
             subscriber,
+            asker,
+            inquiries: Vec::new(),
             status,
             poll,
             events: Events::with_capacity(1024),
@@ -223,10 +233,11 @@ impl<'a> Session<'a> {
             self.take(token);
         }
         self.meet_strangers()?;
+        self.hear_descriptions(now_ns);
         if now_ns.saturating_sub(self.told_ns) >= TELL_NS {
             self.told_ns = now_ns;
             for writer in self.writers.values_mut() {
-                writer.publisher.tell_losses(self.intake);
+                writer.publisher.look_after(self.intake);
             }
         }
         Ok(())
@@ -266,6 +277,7 @@ impl<'a> Session<'a> {
                 }
             }
         }
+        self.ask_for_types(&announced);
         if !told.is_empty() {
             let message = format!("{} publishers came or went", told.len());
             told.truncate(NAMED);
@@ -312,6 +324,66 @@ impl<'a> Session<'a> {
         }
         self.writers.insert(guid, Writer { reader, publisher });
         Ok(Some(told))
+    }
+
+    /// Asks nodes for the types of their process that nothing at hand defines.
+    fn ask_for_types(&mut self, announced: &HashMap<GUID, DiscoveredWriterData>) {
+        let unknown: Vec<(GUID, String, String)> = self
+            .writers
+            .iter()
+            .filter(|(_, writer)| !writer.publisher.is_known)
+            .filter_map(|(guid, Writer { publisher, .. })| {
+                Some((*guid, publisher.offer.type_name.clone(), publisher.offer.type_hash.clone()?))
+            })
+            .collect();
+        for (guid, type_name, type_hash) in unknown {
+            let of_process = announced.iter().filter(|(answers, _)| answers.prefix == guid.prefix);
+            for (node, is_cyclone) in of_process.filter_map(|(_, answers)| {
+                Some((inquiry::node_of(&answers.publication_topic_data.topic_name)?, offer::is_cyclone(answers)))
+            }) {
+                let question = Question { node, type_name: type_name.clone(), type_hash: type_hash.clone() };
+                if self.inquiries.len() >= inquiry::AT_ONCE || !self.definitions.may_ask(&question) {
+                    continue;
+                }
+                match Inquiry::open(question, is_cyclone, &self.participant, &self.asker, &self.subscriber) {
+                    Ok(inquiry) => self.inquiries.push(inquiry),
+                    Err(error) => self.intake.refuse(&error.to_string()),
+                }
+            }
+            if self.inquiries.iter().any(|inquiry| inquiry.question.type_hash == type_hash)
+                && let Some(writer) = self.writers.get_mut(&guid)
+            {
+                writer.publisher.hold(self.intake);
+            }
+        }
+    }
+
+    /// Takes what nodes say of types.
+    fn hear_descriptions(&mut self, now_ns: i64) {
+        let mut told = Vec::new();
+        self.inquiries.retain_mut(|inquiry| match inquiry.turn(now_ns) {
+            Outcome::Waits => true,
+            Outcome::Nothing => false,
+            Outcome::Answer(answer) => {
+                if self.definitions.hear(&inquiry.question, &answer, self.intake) {
+                    told.push(inquiry.question.type_hash.clone());
+                }
+                false
+            }
+        });
+        for hash in told {
+            let guids: Vec<GUID> = self.writers.iter().filter(|(_, writer)| writer.publisher.lacks(&hash)).map(|(guid, _)| *guid).collect();
+            for guid in guids {
+                let Some(writer) = self.writers.remove(&guid) else { continue };
+                let offer = writer.publisher.offer.clone();
+                match self.registry.change(writer.publisher, offer, &self.definitions, self.intake) {
+                    Ok(publisher) => {
+                        self.writers.insert(guid, Writer { publisher, ..writer });
+                    }
+                    Err(error) => self.intake.refuse(&format!("'{}': {error}", hex(guid))),
+                }
+            }
+        }
     }
 
     fn make_reader(&mut self, plan: Plan) -> Result<Token> {
