@@ -160,14 +160,14 @@ DESCRIPTION_TYPE = "type_description_interfaces::srv::dds_::GetTypeDescription_"
 
 
 @dataclass
-class DescriptionRequest(IdlStruct, typename=f"{DESCRIPTION_TYPE}Request_"):
+class DescriptionRequest(IdlStruct, typename=f"{DESCRIPTION_TYPE}Question_"):
     type_name: str
     type_hash: str
     include_type_sources: bool
 
 
 @dataclass
-class DescriptionResponse(IdlStruct, typename=f"{DESCRIPTION_TYPE}Response_"):
+class DescriptionResponse(IdlStruct, typename=f"{DESCRIPTION_TYPE}Answer_"):
     successful: bool
     failure_reason: str
     type_description: TypeDescription
