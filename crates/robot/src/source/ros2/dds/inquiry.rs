@@ -11,7 +11,8 @@ use recording::{Error, Result};
 use rustdds::no_key::DataWriter;
 use rustdds::policy::{Durability, History, Reliability};
 use rustdds::{
-    DomainParticipant, Duration, Publisher, QosPolicyBuilder, RTPSEntity, SampleIdentity, Subscriber, TopicKind, WriteOptionsBuilder,
+    DomainParticipant, Duration, Publisher, QosPolicies, QosPolicyBuilder, RTPSEntity, SampleIdentity, Subscriber, TopicKind,
+    WriteOptionsBuilder,
 };
 
 use super::reader::{Plan, Raw, Reader};
@@ -66,11 +67,7 @@ impl Inquiry {
     ) -> Result<Self> {
         let failed = |error| Error::unavailable(format!("cannot ask '{}' for its types: {error}", question.node));
         let service = format!("{}/{SERVICE}", question.node.trim_start_matches('/'));
-        let qos = QosPolicyBuilder::new()
-            .reliability(Reliability::Reliable { max_blocking_time: Duration::from_millis(BLOCKING_MS) })
-            .durability(Durability::Volatile)
-            .history(History::KeepLast { depth: TRIES as i32 })
-            .build();
+        let qos = qos();
         let requests = participant.create_topic(format!("rq/{service}Request"), format!("{TYPE}Request_"), &qos, TopicKind::NoKey);
         let writer = publisher.create_datawriter_no_key(&requests.map_err(failed)?, Some(qos)).map_err(failed)?;
         let plan = Plan::reliable(format!("rr/{service}Reply"), format!("{TYPE}Response_"));
@@ -115,6 +112,14 @@ impl Inquiry {
     }
 }
 
+fn qos() -> QosPolicies {
+    QosPolicyBuilder::new()
+        .reliability(Reliability::Reliable { max_blocking_time: Duration::from_millis(BLOCKING_MS) })
+        .durability(Durability::Volatile)
+        .history(History::KeepLast { depth: TRIES as i32 })
+        .build()
+}
+
 /// Returns the answer behind Cyclone's wrapper, if it is one to this client.
 fn unwrapped(sample: &[u8], client: [u8; 8]) -> Option<Bytes> {
     let (header, body) = sample.split_at_checked(CDR_HEADER.len())?;
@@ -130,7 +135,12 @@ fn unwrapped(sample: &[u8], client: [u8; 8]) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use rustdds::{DomainParticipantBuilder, SequenceNumber};
+
     use super::*;
+    use crate::stop::StopFlag;
 
     #[test]
     fn the_service_of_a_node_is_known_by_its_topic() {
@@ -156,5 +166,66 @@ mod tests {
         for end in 0..20 {
             assert_eq!(unwrapped(&little[..end], client), None, "{end}");
         }
+    }
+
+    /// A node on Fast DDS: it answers beside the sample, by the identity of the one that asked.
+    struct Node {
+        reader: Reader,
+        writer: DataWriter<Bytes, Raw>,
+        _participant: DomainParticipant,
+    }
+
+    fn participant(domain: u16) -> (DomainParticipant, Publisher, Subscriber) {
+        let builder = DomainParticipantBuilder::new(domain).with_only_networks([IpAddr::from([127, 0, 0, 1])]);
+        let participant = builder.build().unwrap();
+        let (publisher, subscriber) = (participant.create_publisher(&qos()), participant.create_subscriber(&qos()));
+        (participant, publisher.unwrap(), subscriber.unwrap())
+    }
+
+    impl Node {
+        fn new(domain: u16) -> Self {
+            let (participant, publisher, subscriber) = participant(domain);
+            let plan = Plan::reliable(format!("rq/arm/{SERVICE}Request"), format!("{TYPE}Request_"));
+            let reader = Reader::new(plan, &participant, &subscriber).unwrap();
+            let (name, kind) = (format!("rr/arm/{SERVICE}Reply"), format!("{TYPE}Response_"));
+            let replies = participant.create_topic(name, kind, &qos(), TopicKind::NoKey).unwrap();
+            let writer = publisher.create_datawriter_no_key(&replies, Some(qos())).unwrap();
+            Self { reader, writer, _participant: participant }
+        }
+
+        fn turn(&self, asked: &Question) {
+            self.reader.samples.drain_read_notifications();
+            while let Ok(Some(sample)) = self.reader.samples.try_take_one() {
+                assert!(sample.sample[CDR_HEADER.len()..].starts_with(&request(asked)));
+                let identity = SampleIdentity { writer_guid: sample.writer_guid, sequence_number: sample.sequence_number };
+                // Another client's answer comes by first.
+                let other = SampleIdentity { sequence_number: SequenceNumber::from(99), ..identity };
+                for (related, body) in [(other, b"other"), (identity, b"right")] {
+                    let options = WriteOptionsBuilder::new().related_sample_identity(related).build();
+                    self.writer.write_with_options(Bytes::from_static(body), options).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_of_fast_dds_names_the_sample_that_asked() {
+        let domain = 20 + (std::process::id() % 200) as u16;
+        let node = Node::new(domain);
+        let (participant, publisher, subscriber) = participant(domain);
+        let question = Question { node: "/arm".to_owned(), type_name: "a/msg/B".to_owned(), type_hash: "RIHS01_0".to_owned() };
+        let mut inquiry = Inquiry::open(question.clone(), false, &participant, &publisher, &subscriber).unwrap();
+        let (mut now_ns, idle) = (0, StopFlag::default());
+        let answer = loop {
+            // Slower than the clock, so that it has the time to be discovered.
+            now_ns += 1_000_000;
+            match inquiry.turn(now_ns) {
+                Outcome::Answer(answer) => break answer,
+                Outcome::Waits => node.turn(&question),
+                Outcome::Nothing => panic!("nobody answered"),
+            }
+            idle.wait(std::time::Duration::from_millis(5));
+        };
+        assert_eq!(answer[CDR_HEADER.len()..][..5], b"right"[..]);
     }
 }
