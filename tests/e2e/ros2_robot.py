@@ -25,8 +25,9 @@ from cyclonedds.core import Policy, Qos  # noqa: E402
 from cyclonedds.domain import DomainParticipant  # noqa: E402
 from cyclonedds.idl import IdlStruct  # noqa: E402
 from cyclonedds.idl.annotations import key  # noqa: E402
-from cyclonedds.idl.types import float64, int32, sequence, uint8, uint32  # noqa: E402
+from cyclonedds.idl.types import float64, int32, int64, sequence, uint8, uint32, uint64  # noqa: E402
 from cyclonedds.pub import DataWriter, Publisher  # noqa: E402
+from cyclonedds.sub import DataReader  # noqa: E402
 from cyclonedds.topic import Topic  # noqa: E402
 from cyclonedds.util import duration  # noqa: E402
 
@@ -112,6 +113,98 @@ class Wheel(IdlStruct, typename="my_msgs::msg::dds_::Wheel_"):
     key("id")
 
 
+DESCRIPTIONS = "type_description_interfaces::msg::dds_"
+
+
+@dataclass
+class FieldType(IdlStruct, typename=f"{DESCRIPTIONS}::FieldType_"):
+    type_id: uint8
+    capacity: uint64
+    string_capacity: uint64
+    nested_type_name: str
+
+
+@dataclass
+class Field(IdlStruct, typename=f"{DESCRIPTIONS}::Field_"):
+    name: str
+    type: FieldType
+    default_value: str
+
+
+@dataclass
+class IndividualTypeDescription(IdlStruct, typename=f"{DESCRIPTIONS}::IndividualTypeDescription_"):
+    type_name: str
+    fields: sequence[Field]
+
+
+@dataclass
+class TypeDescription(IdlStruct, typename=f"{DESCRIPTIONS}::TypeDescription_"):
+    type_description: IndividualTypeDescription
+    referenced_type_descriptions: sequence[IndividualTypeDescription]
+
+
+@dataclass
+class TypeSource(IdlStruct, typename=f"{DESCRIPTIONS}::TypeSource_"):
+    type_name: str
+    encoding: str
+    raw_file_contents: str
+
+
+@dataclass
+class KeyValue(IdlStruct, typename=f"{DESCRIPTIONS}::KeyValue_"):
+    key: str
+    value: str
+
+
+DESCRIPTION_TYPE = "type_description_interfaces::srv::dds_::GetTypeDescription_"
+
+
+@dataclass
+class DescriptionRequest(IdlStruct, typename=f"{DESCRIPTION_TYPE}Question_"):
+    type_name: str
+    type_hash: str
+    include_type_sources: bool
+
+
+@dataclass
+class DescriptionResponse(IdlStruct, typename=f"{DESCRIPTION_TYPE}Answer_"):
+    successful: bool
+    failure_reason: str
+    type_description: TypeDescription
+    type_sources: sequence[TypeSource]
+    extra_information: sequence[KeyValue]
+
+
+@dataclass
+class WrappedRequest(IdlStruct, typename=f"{DESCRIPTION_TYPE}Request_"):
+    """A request as `rmw_cyclonedds` has it: who asks, and which request it is, in front."""
+
+    guid: uint64
+    seq: int64
+    request: DescriptionRequest
+
+
+@dataclass
+class WrappedResponse(IdlStruct, typename=f"{DESCRIPTION_TYPE}Response_"):
+    guid: uint64
+    seq: int64
+    response: DescriptionResponse
+
+
+def description(types: dict[str, str], request: DescriptionRequest) -> DescriptionResponse:
+    """Returns what a node says of a type."""
+    source = types.get(request.type_name)
+    number: Any = FieldType(11, 0, 0, "")
+    fields: Any = [Field("litres", number, "")]
+    nothing: Any = []
+    described = TypeDescription(IndividualTypeDescription(request.type_name, fields), nothing)
+    if source is None or not request.include_type_sources:
+        return DescriptionResponse(False, f"no {request.type_name}", described, nothing, nothing)
+    sources: Any = [TypeSource(request.type_name, "msg", source)]
+    more: Any = [KeyValue("by", "a stand-in")]
+    return DescriptionResponse(True, "", described, sources, more)
+
+
 def header(number: int) -> Header:
     return Header(Time(1_700_000_000 + number, 5), "map")
 
@@ -194,14 +287,35 @@ def publish(
     say(done=topic, seconds=time.monotonic() - begun, cpu_seconds=time.process_time())
 
 
+def describe(participant: DomainParticipant, node: str, types: dict[str, str]) -> None:
+    """Answers what the types of a node are, until the program ends."""
+    reliable = Qos(Policy.Reliability.Reliable(duration(seconds=10)), Policy.History.KeepAll)
+    with making:
+        requests = Topic(participant, f"rq{node}/get_type_descriptionRequest", WrappedRequest)
+        responses = Topic(participant, f"rr{node}/get_type_descriptionReply", WrappedResponse)
+    reader: DataReader[WrappedRequest] = DataReader(participant, requests, reliable)
+    writer: DataWriter[WrappedResponse] = DataWriter(participant, responses, reliable)
+
+    def answer() -> None:
+        while True:
+            for asked in reader.take(16):
+                writer.write(WrappedResponse(asked.guid, asked.seq, description(types, asked.request)))
+            time.sleep(STEP_SECONDS)
+
+    threading.Thread(target=answer, daemon=True).start()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--domain", type=int, default=0)
+    parser.add_argument("--describe", type=json.loads, help="what the node says of types: sources by name")
     parser.add_argument("publishers", help="a list of publishers, in JSON")
     arguments = parser.parse_args()
     participant = DomainParticipant(arguments.domain)
     publisher = Publisher(participant)
     writers: list[DataWriter] = []
+    if arguments.describe:
+        describe(participant, "/talker", arguments.describe)
     threads = [
         threading.Thread(target=publish, args=(participant, publisher, spec, writers))
         for spec in json.loads(arguments.publishers)

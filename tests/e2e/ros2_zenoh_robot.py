@@ -12,7 +12,7 @@ from typing import Any
 
 import zenoh
 import zenoh.ext
-from ros2_robot import CLASSES, sample, say
+from ros2_robot import CLASSES, DESCRIPTION_TYPE, DescriptionRequest, description, sample, say
 
 ZID = "aac3178e146ba6f1fc6e6a4085e77f21"
 
@@ -74,15 +74,31 @@ def publish(own: zenoh.Session, domain: int, index: int, spec: dict[str, Any], k
     say(done=topic, seconds=time.monotonic() - begun, cpu_seconds=time.process_time())
 
 
+def describe(own: zenoh.Session, domain: int, types: dict[str, str]) -> Any:
+    """Answers what the types of a node are."""
+
+    def answer(query: zenoh.Query) -> None:
+        assert query.payload is not None and query.attachment is not None
+        asked: Any = DescriptionRequest.deserialize(bytes(query.payload))
+        # The attachment says who asked, and which request it was.
+        query.reply(key, description(types, asked).serialize(), attachment=query.attachment)
+
+    key = f"{domain}/talker/get_type_description/{DESCRIPTION_TYPE}/RIHS01_{'1' * 64}"
+    return own.declare_queryable(key, answer, complete=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--domain", type=int, default=0)
     parser.add_argument("--endpoint", default="tcp/127.0.0.1:7447")
     parser.add_argument("--router", action="store_true", help="be the router, and nothing else")
+    parser.add_argument("--describe", type=json.loads, help="what the node says of types: sources by name")
     parser.add_argument("publishers", nargs="?", default="[]", help="a list of publishers, in JSON")
     arguments = parser.parse_args()
     own = session("router" if arguments.router else "client", arguments.endpoint)
     kept: list[Any] = []
+    if arguments.describe:
+        kept.append(describe(own, arguments.domain, arguments.describe))
     threads = [
         threading.Thread(target=publish, args=(own, arguments.domain, index, spec, kept))
         for index, spec in enumerate(json.loads(arguments.publishers))

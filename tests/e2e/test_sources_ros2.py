@@ -224,6 +224,60 @@ def test_what_was_published_before_the_recorder_came_is_there(record: Callable[[
     robot.close()
 
 
+def test_many_publishers_that_come_at_once_lose_nothing(record: Callable[[str], Recorder], domain: int) -> None:
+    recorder = record(dds(domain))
+    latched = {"topic": "/tf_static", "type": "TFMessage", "count": 1, "wait": False, "durable": True}
+    first = Robot(domain, latched)
+    first.sent()
+    recorder.until_messages(1)
+    # There is a reader of the topic: what they sent is here as soon as they are, and is the last that they send.
+    others = Robot(domain, *[{**latched, "first": number} for number in range(1, 41)])
+    others.sent()
+    recorder.until_messages(41)
+    found = recorder.cat(recorder.save(), "/tf_static")
+    frames = sorted(message["transforms"][0]["child_frame_id"] for message in found)
+    assert frames == sorted(f"link_{number}" for number in range(41))
+    assert (recorder.source()["lost"], recorder.source()["refused"]) == (0, 0)
+    first.close()
+    others.close()
+
+
+# What actions and parameters are told by, and whether ROS hides it.
+TOLD = {"/fibonacci/_action/status": True, "/fibonacci/_action/feedback": True, "/parameter_events": False}
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_actions_parameters_and_services_are_recorded_when_they_are_asked_for(
+    record: Callable[[str], Recorder], domain: int, hidden: bool
+) -> None:
+    recorder = record(dds(domain, "hidden = true\nservices = true\n" if hidden else ""))
+    services = {
+        "rq/add_two_intsRequest": "/add_two_ints/_request",
+        "rr/add_two_intsReply": "/add_two_ints/_response",
+        "rq/fibonacci/_action/send_goalRequest": "/fibonacci/_action/send_goal/_request",
+    }
+    names = {f"rt{topic}": topic for topic, is_hidden in TOLD.items() if hidden or not is_hidden}
+    names |= services if hidden else {}
+    robot = Robot(
+        domain,
+        *[
+            {"topic": topic, "dds_name": dds_name, "type": "Tank", "count": 3, "wait": dds_name in names}
+            for dds_name, topic in ({f"rt{topic}": topic for topic in TOLD} | services).items()
+        ],
+    )
+    sent = robot.sent()
+    recorder.until_messages(3 * len(names))
+    path = recorder.save()
+    for topic in names.values():
+        assert_same(path, sent, topic)
+        metadata, schema, _ = read(path, topic)[0]
+        # Cyclone writes who asked in front of a service's messages.
+        is_service = topic in services.values()
+        assert metadata["ros2_type"] == "my_msgs/msg/Tank" if is_service else schema.name == "my_msgs/msg/Tank"
+    assert sum(len(read(path, topic)) for topic in [*TOLD, *services.values()]) == 3 * len(names)
+    robot.close()
+
+
 def test_a_publisher_that_starts_anew_goes_on_in_its_channel(record: Callable[[str], Recorder], domain: int) -> None:
     recorder = record(dds(domain, 'topics = ["/map", "/chatter", "!/not/this"]\n'))
     publishers = (
@@ -310,8 +364,8 @@ def zenoh(domain: int, router: Router, options: str = "") -> str:
     return f'[[source]]\nkind = "ros2-zenoh"\nname = "ros"\ndomain = {domain}\nconnect = "{router.endpoint}"\n{options}'
 
 
-def zenoh_robot(domain: int, router: Router, *publishers: dict[str, Any]) -> Robot:
-    return Robot(domain, *publishers, program=ZENOH_ROBOT, options=("--endpoint", router.endpoint))
+def zenoh_robot(domain: int, router: Router, *publishers: dict[str, Any], options: tuple[str, ...] = ()) -> Robot:
+    return Robot(domain, *publishers, program=ZENOH_ROBOT, options=("--endpoint", router.endpoint, *options))
 
 
 def test_zenoh_topics_are_recorded_as_they_were_sent(
@@ -354,6 +408,45 @@ def test_zenoh_topics_are_recorded_as_they_were_sent(
     robot.close()
 
 
+# The source of a type that no distribution knows, and its hash.
+TANK = "float64 litres\nstring name\n"
+TANK_HASH = "RIHS01_52c2289891b4c77a6a8a23bedabe29184380eae04eee37405b9ba9b77fa99710"
+
+
+@pytest.mark.parametrize("middleware", ["dds", "zenoh"])
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_node_says_what_its_types_are_made_of(
+    record: Callable[[str], Recorder], domain: int, router: Router, middleware: str, is_right: bool
+) -> None:
+    describe = ("--describe", json.dumps({"my_msgs/msg/Tank": TANK if is_right else "float32 litres\nstring name\n"}))
+    publishers = (
+        {"topic": "/tank", "type": "Tank", "count": 20, "rate": 50, "hash": TANK_HASH},
+        # Its only message is here before the node was asked.
+        {"topic": "/tank/latched", "type": "Tank", "count": 1, "hash": TANK_HASH, "durable": True, "wait": False},
+    )
+    recorder = record(dds(domain) if middleware == "dds" else zenoh(domain, router))
+    robot = (
+        Robot(domain, *publishers, options=describe)
+        if middleware == "dds"
+        else zenoh_robot(domain, router, *publishers, options=describe)
+    )
+    sent = robot.sent()
+    recorder.until_messages(21)
+    path = recorder.save()
+    for topic in ("/tank", "/tank/latched"):
+        assert_same(path, sent, topic)
+        for metadata, schema, _ in read(path, topic):
+            assert (schema.name, metadata["topic_type_hash"]) == ("my_msgs/msg/Tank", TANK_HASH)
+            assert schema.data.decode().strip() == (TANK.strip() if is_right else "")
+    assert recorder.source()["lost"] == 0
+    if is_right:
+        assert recorder.cat(path, "/tank")[19] == {"litres": 9.5, "name": "tank 19"}
+        assert recorder.source()["refused"] == 0
+    else:
+        until("it is refused", lambda: recorder.source()["refused"] >= 1)
+    robot.close()
+
+
 def test_a_router_that_comes_back_is_found_again(record: Callable[[str], Recorder], domain: int) -> None:
     router = Router()
     recorder = record(zenoh(domain, router))
@@ -370,6 +463,63 @@ def test_a_router_that_comes_back_is_found_again(record: Callable[[str], Recorde
     recorder.until_messages(10)
     assert recorder.source()["failures"] == 0
     robot.close()
+    router.robot.close()
+
+
+def test_hidden_topics_of_zenoh_are_recorded_when_they_are_asked_for(
+    record: Callable[[str], Recorder], domain: int, router: Router
+) -> None:
+    recorder = record(zenoh(domain, router, "hidden = true\n"))
+    robot = zenoh_robot(domain, router, *[{"topic": topic, "type": "Tank", "count": 3} for topic in TOLD])
+    sent = robot.sent()
+    recorder.until_messages(3 * len(TOLD))
+    path = recorder.save()
+    for topic in TOLD:
+        assert_same(path, sent, topic)
+    robot.close()
+
+
+def test_what_was_latched_while_the_router_was_away_is_fetched(record: Callable[[str], Recorder], domain: int) -> None:
+    router = Router()
+    recorder = record(zenoh(domain, router))
+    robot = zenoh_robot(
+        domain, router, {"topic": "/tf_static", "type": "TFMessage", "count": 10, "rate": 4, "durable": True}
+    )
+    recorder.until_messages(2)
+    router.robot.kill()
+    sent = robot.sent()
+    heard = recorder.source()["messages"]
+    assert heard < 10, "some were sent while it was away"
+    router = Router(router.port)
+    recorder.until_messages(10)
+    assert_same(recorder.save(), sent, "/tf_static")
+    assert (recorder.source()["messages"], recorder.source()["lost"]) == (10, 0)
+    robot.close()
+    router.robot.close()
+
+
+def test_publishers_of_older_versions_are_let_go(record: Callable[[str], Recorder], domain: int) -> None:
+    router = Router()
+    recorder = record(zenoh(domain, router))
+    # What their samples carry is not the hash of their token.
+    older = {"topic": "/old", "type": "String", "count": 3, "labelled": True}
+    robot = zenoh_robot(domain, router, older)
+    robot.sent()
+    recorder.until_messages(3)
+    assert "1 topics of 1 publishers" in recorder.source()["note"]
+    robot.close()
+    until("it is let go", lambda: " of 0 publishers" in recorder.source()["note"])
+    # One that dies while nobody can hear of it.
+    robot = zenoh_robot(domain, router, older)
+    robot.sent()
+    recorder.until_messages(6)
+    router.robot.kill()
+    robot.kill()
+    until("it says so", lambda: "waits for the router" in recorder.source()["note"])
+    assert " of 1 publishers" in recorder.source()["note"], "it may come back"
+    router = Router(router.port)
+    until("it is let go too", lambda: " of 0 publishers" in recorder.source()["note"])
+    assert recorder.source()["lost"] == 0
     router.robot.close()
 
 

@@ -221,6 +221,11 @@ impl Decoder {
     pub fn stamp(&self) -> Option<StampReader> {
         StampReader::new(self)
     }
+
+    /// Returns what reads the time that stands at a path, seconds and nanoseconds; nothing if there is none.
+    pub fn time_at(&self, path: &str) -> Option<StampReader> {
+        StampReader::at(self, path)
+    }
 }
 
 /// Returns whether one decoder reads the messages of both topics.

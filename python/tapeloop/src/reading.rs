@@ -205,8 +205,9 @@ impl Recording {
         start: Option<&Bound<'_, PyAny>>,
         end: Option<&Bound<'_, PyAny>>,
     ) -> Result<Table> {
-        let wanted = align::Wanted::parse(topics, columns, &self.own_topics())?;
-        let options = align::Options::parse(hz, time, method, max_age, span(start, end)?)?;
+        let own = self.own_topics();
+        let wanted = align::Wanted::parse(topics, columns, &own)?;
+        let options = align::Options::parse(hz, align::TimeBase::parse(time, &own)?, method, max_age, span(start, end)?)?;
         let aligned = py.detach(|| align::align(&self.inner, wanted, &options))?;
         for (topic, losses) in &aligned.losses {
             warn(py, topic, losses)?;

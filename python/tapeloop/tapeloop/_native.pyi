@@ -415,7 +415,7 @@ class Clip:
         hz: float,
         topics: _Topics | None = None,
         columns: Iterable[str] | dict[str, list[str] | None] | None = None,
-        time: Literal["log_time", "header.stamp"] = "log_time",
+        time: str = "log_time",
         method: Literal["previous", "nearest", "linear"] = "previous",
         max_age: _Duration | None = None,
         start: _Time | None = None,
@@ -557,7 +557,7 @@ class Recording:
         hz: float,
         topics: _Topics | None = None,
         columns: Iterable[str] | dict[str, list[str] | None] | None = None,
-        time: Literal["log_time", "header.stamp"] = "log_time",
+        time: str = "log_time",
         method: Literal["previous", "nearest", "linear"] = "previous",
         max_age: _Duration | None = None,
         start: _Time | None = None,
@@ -574,8 +574,10 @@ class Recording:
                 no pixels and nothing of the header. All topics that can be decoded unless they are given.
             columns: ``["/imu.angular_velocity.x", …]``, or ``{"/imu": ["angular_velocity.x"], "/odom": None}``, where
                 ``None`` means every signal.
-            time: Which time of messages counts: when they were recorded, or when they were measured. Messages without
-                a stamp are left out.
+            time: Which time of messages counts: ``log_time``, when they were recorded; ``header.stamp``, when they were
+                measured; or the name of a topic of ``rosgraph_msgs/Clock``, e.g. ``/clock``: what its last message
+                before them says, in steps. Messages without such a time are left out, but latched values from before
+                the clock hold from its start. ``start`` and ``end`` are of the same time.
             method: ``previous``: the last value at or before the moment; ``nearest``: the nearest one; ``linear``:
                 numbers on the line between the two around it (integers become floats, lists of equal lengths are
                 interpolated by element; anything else is the previous value), null behind the last one.

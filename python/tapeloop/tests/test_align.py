@@ -12,7 +12,7 @@ import pytest
 
 import tapeloop as tl
 
-from .sensors import SECOND, File, imu, joints, text
+from .sensors import SECOND, File, imu, joints, make, text
 
 Array = npt.NDArray[Any]
 rng = np.random.default_rng(3)
@@ -87,6 +87,33 @@ def test_the_span_and_the_age_are_kept(drive: tl.Recording) -> None:
     np.testing.assert_array_equal(table.to_numpy(COLUMNS[1]), expected)
     whole = drive.align(hz=10, columns=COLUMNS, start=start, end=end)
     assert not np.isnan(whole.to_numpy(COLUMNS[1])).any()
+
+
+def test_simulated_time_is_what_the_clock_said_last(tmp_path: Path) -> None:
+    path = tmp_path / "sim.mcap"
+    step, start = SECOND // 10, 5 * SECOND
+    with File(path) as file:
+        # What is latched is older than the clock, and so is a value that is not.
+        file.ros2("/tf_static", text(0), SECOND)
+        file.ros2("/joints", joints(99, 0), SECOND)
+        for tick in range(40):
+            # The simulation runs at half the speed, and stands still for the last ten ticks.
+            sim = 100 * SECOND + min(tick, 30) * step // 2
+            time = make("builtin_interfaces/msg/Time", sec=sim // SECOND, nanosec=sim % SECOND)
+            file.ros2("/clock", make("rosgraph_msgs/msg/Clock", clock=time), start + tick * step)
+        for index in range(30):
+            file.ros2("/joints", joints(index, 0), start + index * step + step // 3)
+    sim = tl.open(path)
+    table = sim.align(hz=20, columns=["/joints.position[0]", "/tf_static.data"], time="/clock")
+    assert table.to_numpy("_time").astype(np.int64).tolist() == [100 * SECOND + i * step // 2 for i in range(30)]
+    np.testing.assert_array_equal(table.to_numpy("/joints.position[0]"), np.arange(30.0))
+    assert table.to_pandas()["/tf_static.data"].tolist() == ["message 0"] * 30
+    cut = sim.align(hz=20, columns=["/joints.position[0]"], time="/clock", start=101 * SECOND, end=101 * SECOND + 1)
+    assert cut.to_numpy("/joints.position[0]").tolist() == [20.0]
+    with pytest.raises(tl.NotFoundError, match="time='/sim'"):
+        sim.align(hz=1, time="/sim")
+    with pytest.raises(tl.NotFoundError, match="clock"):
+        sim.align(hz=1, time="/joints")
 
 
 def test_every_signal_is_taken_unless_some_are_named(drive: tl.Recording) -> None:

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// Where stamps stand, the likeliest first.
 const PLACES: [&str; 3] = ["header.stamp", "stamp", "timestamp"];
 
-/// Reads the stamp of messages of one type: of `header.stamp`, `stamp` or `timestamp`.
+/// Reads the stamp of messages of one type: of `header.stamp`, `stamp` or `timestamp`, unless another place is asked for.
 ///
 /// It is a struct of seconds and nanoseconds (`sec` and `nanosec` or `nsec`, `seconds` and `nanos`). ULog's `timestamp` is
 /// a number of microseconds since the machine started, which is when the topic's metadata says (`boot_ns`). A stamp of 0 is one that
@@ -30,7 +30,7 @@ impl StampReader {
         PLACES.iter().find_map(|place| Self::at(decoder, place))
     }
 
-    fn at(decoder: &Decoder, place: &str) -> Option<Self> {
+    pub(super) fn at(decoder: &Decoder, place: &str) -> Option<Self> {
         let tree: &Tree = decoder.tree();
         match super::path::resolve(tree, place).ok()?.kind {
             FieldKind::Struct(id) => {

@@ -218,17 +218,18 @@ impl Intake {
     /// Says that messages of a topic did not arrive, now.
     pub fn lose(&self, topic: &str, messages: u64, bytes: u64, reason: String) {
         let now_ns = self.now_ns();
-        self.lose_between(topic, (now_ns, now_ns), messages, bytes, reason);
+        self.lose_between(topic, (now_ns, now_ns), Some(messages), bytes, reason);
     }
 
-    /// Says that messages of a topic did not arrive, and between which moments that was. Zero bytes stands for an unknown number.
-    pub fn lose_between(&self, topic: &str, (start_ns, end_ns): (i64, i64), messages: u64, bytes: u64, reason: String) {
-        self.counters.lost.fetch_add(messages, Ordering::Relaxed);
+    /// Says that messages of a topic did not arrive, and between which moments that was. Their number may be unknown; zero bytes stands
+    /// for an unknown number of those.
+    pub fn lose_between(&self, topic: &str, (start_ns, end_ns): (i64, i64), messages: Option<u64>, bytes: u64, reason: String) {
+        self.counters.lost.fetch_add(messages.unwrap_or(0), Ordering::Relaxed);
         self.tape.report_loss(Loss {
             topic: Some(topic.to_owned()),
             start_ns: Some(start_ns),
             end_ns: Some(end_ns),
-            messages: Some(messages),
+            messages,
             bytes: (bytes > 0).then_some(bytes),
             reason,
         });

@@ -253,7 +253,7 @@ impl<'a> Scraper<'a> {
         let span = (self.answered_ns, self.intake.now_ns());
         for (channel, samples) in self.on_page.values().filter(|_| missed > 0) {
             let reason = format!("'{}' did not answer {missed} times", self.target.name);
-            self.intake.lose_between(&channel.topic().name, span, missed.saturating_mul(*samples), 0, reason);
+            self.intake.lose_between(&channel.topic().name, span, Some(missed.saturating_mul(*samples)), 0, reason);
         }
     }
 

@@ -8,6 +8,7 @@
 #[cfg(feature = "ros2-dds")]
 pub(super) mod dds;
 mod definitions;
+mod description;
 mod names;
 mod publisher;
 mod sequence;

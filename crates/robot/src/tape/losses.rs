@@ -147,9 +147,24 @@ fn merge(known: &mut Loss, loss: &Loss) {
         (Some(a), Some(b)) => Some(pick(a, b)),
         (a, b) => a.or(b),
     };
-    let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a + b);
+    let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.saturating_add(b));
     known.start_ns = either(known.start_ns, loss.start_ns, i64::min);
     known.end_ns = either(known.end_ns, loss.end_ns, i64::max);
     known.messages = sum(known.messages, loss.messages);
     known.bytes = sum(known.bytes, loss.bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_a_stranger_made_up_do_not_overflow() {
+        let losses = Losses::default();
+        for messages in [Some(u64::MAX), Some(7)] {
+            losses.add(Loss { topic: None, start_ns: None, end_ns: None, messages, bytes: messages, reason: "made up".to_owned() });
+        }
+        let told: Vec<_> = losses.take().into_iter().map(|loss| (loss.messages, loss.bytes)).collect();
+        assert_eq!(told, [(Some(u64::MAX), Some(u64::MAX))]);
+    }
 }

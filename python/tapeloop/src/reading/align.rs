@@ -28,22 +28,40 @@ pub(super) struct Wanted {
     lenient: bool,
 }
 
+/// Which time of messages counts.
+pub(super) enum TimeBase {
+    Log,
+    Stamp,
+    /// What a clock said last when they were logged; its topics, which have one name.
+    Clock(Vec<Arc<Topic>>),
+}
+
 /// How streams are put onto a grid.
 pub(super) struct Options {
     hz: f64,
-    by_stamp: bool,
+    base: TimeBase,
     method: Method,
     max_age_ns: Option<i64>,
     span: Span,
 }
 
+impl TimeBase {
+    /// Reads the name of a time, or of the topic that tells it.
+    pub(super) fn parse(time: &str, all: &[Arc<Topic>]) -> Result<Self> {
+        match time {
+            "log_time" => Ok(Self::Log),
+            "header.stamp" | "stamp" => Ok(Self::Stamp),
+            _ if time.starts_with('/') => match of_name(time, all) {
+                topics if topics.is_empty() => Err(Failure::Ours(Error::not_found(format!("time='{time}': no such topic here")))),
+                topics => Ok(Self::Clock(topics)),
+            },
+            _ => Err(Failure::invalid(format!("time='{time}'; one of 'log_time', 'header.stamp' and a topic of clocks as '/clock'"))),
+        }
+    }
+}
+
 impl Options {
-    pub(super) fn parse(hz: f64, time: &str, method: &str, max_age: Option<&Bound<'_, PyAny>>, span: Span) -> Result<Self> {
-        let by_stamp = match time {
-            "log_time" => false,
-            "header.stamp" | "stamp" => true,
-            _ => return Err(Failure::invalid(format!("time='{time}'; one of 'log_time' and 'header.stamp'"))),
-        };
+    pub(super) fn parse(hz: f64, base: TimeBase, method: &str, max_age: Option<&Bound<'_, PyAny>>, span: Span) -> Result<Self> {
         let method = match method {
             "previous" => Method::Previous,
             "nearest" => Method::Nearest,
@@ -52,12 +70,12 @@ impl Options {
         };
         // What is wrong with the rate is told before anything is read.
         align::grid(0, 0, hz)?;
-        Ok(Self { hz, by_stamp, method, max_age_ns: max_age.map(duration_ns).transpose()?, span })
+        Ok(Self { hz, base, method, max_age_ns: max_age.map(duration_ns).transpose()?, span })
     }
 
     /// Returns when messages must be that can matter for the grid.
     fn reading_span(&self) -> Span {
-        if self.by_stamp || self.method != Method::Previous {
+        if !matches!(self.base, TimeBase::Log) || self.method != Method::Previous {
             return Span::ALL;
         }
         let start_ns = self.max_age_ns.map_or(i64::MIN, |age_ns| self.span.start_ns.saturating_sub(age_ns));
@@ -68,7 +86,7 @@ impl Options {
 impl Wanted {
     /// Returns what is wanted of these topics: patterns, and columns as `/topic.field` or as a dict of topics and fields.
     pub(super) fn parse(topics: Option<&Bound<'_, PyAny>>, columns: Option<&Bound<'_, PyAny>>, all: &[Arc<Topic>]) -> Result<Self> {
-        let of_name = |name: &str| all.iter().filter(|topic| topic.name == name).cloned().collect::<Vec<_>>();
+        let of_name = |name: &str| of_name(name, all);
         let Some(columns) = columns else {
             let filter = filter(topics)?;
             let mut names: Vec<&str> = all.iter().map(|topic| topic.name.as_str()).filter(|name| filter.matches(name)).collect();
@@ -117,6 +135,49 @@ impl Wanted {
     }
 }
 
+fn of_name(name: &str, all: &[Arc<Topic>]) -> Vec<Arc<Topic>> {
+    all.iter().filter(|topic| topic.name == name).cloned().collect()
+}
+
+/// What a clock says, by log time.
+struct Clock {
+    log_ns: Vec<i64>,
+    says_ns: Vec<i64>,
+}
+
+impl Clock {
+    /// Reads what the messages of a topic say; returns what could not be read as well.
+    fn read(recording: &read::Recording, topics: &[Arc<Topic>]) -> Result<(Self, Losses)> {
+        let plan = Plan::of_clock(recording, topics)?;
+        let name = topics.first().map_or("", |topic| topic.name.as_str());
+        if !plan.has_stamps() {
+            return Err(Failure::invalid(format!("messages on '{name}' tell no time: time='/topic' takes rosgraph_msgs/Clock")));
+        }
+        let rows = Rows::new(recording, name, Span::ALL, plan);
+        let mut clock = Self { log_ns: Vec::new(), says_ns: Vec::new() };
+        for batch in rows.read()? {
+            let batch = batch.map_err(failed)?;
+            let (log, says) = (times(&batch, TIME)?, times(&batch, STAMP)?);
+            let told = log.iter().zip(says.iter()).filter_map(|(log, says)| log.zip(says));
+            for (log_ns, says_ns) in told {
+                clock.log_ns.push(log_ns);
+                clock.says_ns.push(says_ns);
+            }
+        }
+        if let Some(order) = align::order(&clock.log_ns) {
+            let sorted = |times: &[i64]| order.iter().map(|at| times[*at as usize]).collect();
+            clock = Self { log_ns: sorted(&clock.log_ns), says_ns: sorted(&clock.says_ns) };
+        }
+        Ok((clock, rows.losses()))
+    }
+
+    /// Returns what it had said last at a log time. Before its first message it said nothing; what is latched counts from there.
+    fn at(&self, log_ns: i64, is_latched: bool) -> Option<i64> {
+        let passed = self.log_ns.partition_point(|time| *time <= log_ns);
+        self.says_ns.get(if is_latched { passed.saturating_sub(1) } else { passed.checked_sub(1)? }).copied()
+    }
+}
+
 /// A topic's wanted fields, in the order of their times.
 struct Stream {
     name: String,
@@ -135,8 +196,12 @@ pub(super) struct Aligned {
 /// Returns the fields on their grid: from the first time of any of them to the last, or as the span says.
 pub(super) fn align(recording: &read::Recording, wanted: Wanted, options: &Options) -> Result<Aligned> {
     let mut streams = Vec::new();
+    let clock = match &options.base {
+        TimeBase::Clock(topics) => Some(Clock::read(recording, topics)?),
+        TimeBase::Log | TimeBase::Stamp => None,
+    };
     for (topics, fields) in &wanted.topics {
-        match stream(recording, topics, fields, options) {
+        match stream(recording, topics, fields, options, clock.as_ref().map(|(clock, _)| clock)) {
             Ok(stream) => streams.extend(stream),
             Err(_) if wanted.lenient => {}
             Err(error) => return Err(error),
@@ -167,7 +232,13 @@ pub(super) fn align(recording: &read::Recording, wanted: Wanted, options: &Optio
     let times = PrimitiveArray::<TimestampNanosecondType>::from(grid).with_timezone("UTC");
     columns.insert(0, Arc::new(times));
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(failed)?;
-    Ok(Aligned { batch, losses: streams.into_iter().map(|stream| (stream.name, stream.losses)).collect() })
+    let mut losses: Vec<(String, Losses)> = streams.into_iter().map(|stream| (stream.name, stream.losses)).collect();
+    if let (TimeBase::Clock(topics), Some((_, lost))) = (&options.base, clock)
+        && let Some(topic) = topics.first().filter(|topic| losses.iter().all(|(name, _)| *name != topic.name))
+    {
+        losses.push((topic.name.clone(), lost));
+    }
+    Ok(Aligned { batch, losses })
 }
 
 fn failed(error: ArrowError) -> Failure {
@@ -175,7 +246,13 @@ fn failed(error: ArrowError) -> Failure {
 }
 
 /// Reads a topic's wanted fields; `None` where it has none.
-fn stream(recording: &read::Recording, topics: &[Arc<Topic>], fields: &[String], options: &Options) -> Result<Option<Stream>> {
+fn stream(
+    recording: &read::Recording,
+    topics: &[Arc<Topic>],
+    fields: &[String],
+    options: &Options,
+    clock: Option<&Clock>,
+) -> Result<Option<Stream>> {
     let Some(topic) = topics.first() else { return Ok(None) };
     let plan = match fields.is_empty() {
         false => Plan::new(recording, topics, fields)?,
@@ -188,7 +265,7 @@ fn stream(recording: &read::Recording, topics: &[Arc<Topic>], fields: &[String],
             Plan::new(recording, topics, &signals)?
         }
     };
-    if options.by_stamp && !plan.has_stamps() {
+    if matches!(options.base, TimeBase::Stamp) && !plan.has_stamps() {
         return Err(Failure::invalid(format!(
             "messages on '{}' have no stamp: align by time='log_time', or leave the topic out",
             topic.name
@@ -199,23 +276,29 @@ fn stream(recording: &read::Recording, topics: &[Arc<Topic>], fields: &[String],
     let batches = rows.read()?.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
     let whole = concat_batches(&schema, &batches).map_err(failed)?;
     let losses = rows.losses();
-    let (times_ns, whole) = in_order(whole, options.by_stamp)?;
     let latched = topics.iter().any(|topic| recording::qos::is_latched(topic));
+    let (times_ns, whole) = match (&options.base, clock) {
+        // A stamp of 0 is one that nobody has set.
+        (TimeBase::Stamp, _) => in_order(whole, STAMP, |stamp_ns| Some(stamp_ns).filter(|stamp_ns| *stamp_ns != 0))?,
+        (TimeBase::Clock(_), Some(clock)) => in_order(whole, TIME, |log_ns| clock.at(log_ns, latched))?,
+        (TimeBase::Log | TimeBase::Clock(_), _) => in_order(whole, TIME, Some)?,
+    };
     Ok(Some(Stream { name: topic.name.clone(), times_ns, rows: without_times(&whole)?, latched, losses }))
 }
 
-/// Returns rows in the order of their times, those without a time left out.
-fn in_order(rows: RecordBatch, by_stamp: bool) -> Result<(Vec<i64>, RecordBatch)> {
-    let name = if by_stamp { STAMP } else { TIME };
+fn times<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a PrimitiveArray<TimestampNanosecondType>> {
     let column = rows.column_by_name(name).ok_or_else(|| Error::new(Kind::Internal, format!("rows without {name}")))?;
-    let column = column.as_primitive::<TimestampNanosecondType>();
-    // A stamp of 0 is one that nobody has set.
-    let has_time = |row: &usize| !column.is_null(*row) && (!by_stamp || column.value(*row) != 0);
-    let kept: Vec<u32> = (0..column.len()).filter(has_time).map(|row| row as u32).collect();
-    let times_ns: Vec<i64> = kept.iter().map(|row| column.value(*row as usize)).collect();
+    Ok(column.as_primitive())
+}
+
+/// Returns rows in the order of what a column of times stands for, those for which it stands for nothing left out.
+fn in_order(rows: RecordBatch, name: &str, time_of: impl Fn(i64) -> Option<i64>) -> Result<(Vec<i64>, RecordBatch)> {
+    let column = times(&rows, name)?;
+    let timed = (0..).zip(column.iter()).filter_map(|(row, time)| Some((row, time_of(time?)?)));
+    let (kept, times_ns): (Vec<u32>, Vec<i64>) = timed.unzip();
     let order = align::order(&times_ns);
     if order.is_none() && kept.len() == column.len() {
-        return Ok((times_ns, rows.clone()));
+        return Ok((times_ns, rows));
     }
     let (times_ns, places): (Vec<i64>, Vec<u32>) = match order {
         None => (times_ns, kept),

@@ -16,6 +16,9 @@ use robot::places;
 use crate::error::Result;
 use crate::table::kind_name;
 
+/// Where a message of `rosgraph_msgs/Clock` says what time it is.
+const CLOCK: &str = "clock";
+
 /// How a topic's messages become columns.
 pub(crate) struct Plan {
     variants: Vec<Variant>,
@@ -75,6 +78,15 @@ impl Plan {
         }
         let mut plan = Self { variants, fields: Vec::new() };
         plan.unite(columns.is_empty())?;
+        Ok(plan)
+    }
+
+    /// Returns the plan of topics that tell the time, as `/clock` does: the stamp of a message is what it tells.
+    pub(crate) fn of_clock(recording: &read::Recording, topics: &[Arc<Topic>]) -> Result<Self> {
+        let mut plan = Self::new(recording, topics, &[CLOCK.to_owned()])?;
+        for variant in &mut plan.variants {
+            variant.stamp = variant.decoder.time_at(CLOCK);
+        }
         Ok(plan)
     }
 

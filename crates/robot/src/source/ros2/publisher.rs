@@ -24,6 +24,12 @@ const HASH_KEY: &str = "topic_type_hash";
 /// The key that holds the type where payloads are not only that.
 const TYPE_KEY: &str = "ros2_type";
 
+/// How long samples wait for what their type is made of, and how many do.
+const HOLD_NS: i64 = 2_000_000_000;
+const HELD_LIMIT: usize = 64;
+/// How many bytes wait for that.
+const HELD_BYTES: usize = 256 << 10;
+
 /// What a publisher says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Offer {
@@ -42,7 +48,22 @@ pub(super) struct Publisher {
     pub(super) offer: Offer,
     channel: Arc<Channel>,
     place: Option<u32>,
-    sequence: Sequence,
+    pub(super) sequence: Sequence,
+    /// Whether it is known what its samples are made of.
+    pub(super) is_known: bool,
+    waiting: Waiting,
+}
+
+/// Samples that wait until it is known what they are made of.
+#[derive(Default)]
+enum Waiting {
+    #[default]
+    NotYet,
+    Until {
+        end_ns: i64,
+        samples: Vec<(Times, Bytes)>,
+    },
+    Over,
 }
 
 /// Which publishers there are, as far as they need to be told apart.
@@ -117,7 +138,7 @@ impl Registry {
             let detail = json!({ "topic": offer.name.topic, "types": types });
             intake.event("ros2_two_types", &format!("'{}' is published with {} types", offer.name.topic, types.len()), detail);
         }
-        Ok(Publisher { offer, channel, place, sequence: Sequence::default() })
+        Ok(Publisher { offer, channel, place, sequence: Sequence::default(), is_known, waiting: Waiting::default() })
     }
 
     fn channel(&mut self, spec: ChannelSpec, intake: &Intake) -> Result<Arc<Channel>> {
@@ -130,11 +151,10 @@ impl Registry {
         Ok(channel)
     }
 
-    /// Gives a publisher another channel, because it turned out to offer something else.
+    /// Gives a publisher another channel, because it turned out to offer something else, or is known by now.
     ///
     /// # Errors
     /// As [`Self::add`]; then it is gone.
-    #[cfg(feature = "ros2-zenoh")]
     pub(super) fn change(
         &mut self,
         mut publisher: Publisher,
@@ -142,16 +162,31 @@ impl Registry {
         definitions: &Definitions,
         intake: &Intake,
     ) -> Result<Publisher> {
-        let sequence = std::mem::take(&mut publisher.sequence);
-        self.remove(publisher, intake);
-        Ok(Publisher { sequence, ..self.add(offer, definitions, intake)? })
+        self.vacate(&publisher);
+        match self.add(offer, definitions, intake) {
+            Ok(changed) => {
+                let Publisher { sequence, waiting, .. } = publisher;
+                let mut publisher = Publisher { sequence, waiting, ..changed };
+                if publisher.is_known {
+                    publisher.release(intake);
+                }
+                Ok(publisher)
+            }
+            Err(error) => {
+                publisher.end(intake);
+                Err(error)
+            }
+        }
     }
 
-    /// Lets a publisher go; another one may take its place.
-    pub(super) fn remove(&mut self, mut publisher: Publisher, intake: &Intake) {
-        if let Some(missing) = publisher.sequence.rest() {
-            publisher.lose(missing, intake);
-        }
+    /// Lets a publisher go; another one may take its place. Returns its numbers, in case it comes back.
+    pub(super) fn remove(&mut self, mut publisher: Publisher, intake: &Intake) -> Sequence {
+        publisher.end(intake);
+        self.vacate(&publisher);
+        publisher.sequence
+    }
+
+    fn vacate(&mut self, publisher: &Publisher) {
         if let Some(place) = publisher.place
             && let Some(taken) = self.places.get_mut(&publisher.offer.name.topic)
         {
@@ -171,13 +206,43 @@ impl Publisher {
     /// Logs a sample that the publisher had sent before, unless it is here.
     #[cfg(feature = "ros2-zenoh")]
     pub(super) fn remembered(&mut self, number: i64, publish_time_ns: Option<i64>, payload: Bytes, intake: &Intake) {
-        if self.sequence.remembered(number) {
+        if self.sequence.remembered(number, intake.now_ns()) {
             self.log(publish_time_ns, payload, intake);
         }
     }
 
-    fn log(&self, publish_time_ns: Option<i64>, payload: Bytes, intake: &Intake) {
-        let times = Times { log_time_ns: None, publish_time_ns };
+    fn log(&mut self, publish_time_ns: Option<i64>, payload: Bytes, intake: &Intake) {
+        let Waiting::Until { samples, .. } = &mut self.waiting else {
+            return self.pass_on(Times { log_time_ns: None, publish_time_ns }, payload, intake);
+        };
+        samples.push((Times { log_time_ns: Some(intake.now_ns()), publish_time_ns }, payload));
+        if samples.len() >= HELD_LIMIT || samples.iter().map(|(_, payload)| payload.len()).sum::<usize>() >= HELD_BYTES {
+            self.release(intake);
+        }
+    }
+
+    /// Returns whether it waits for what the type with a hash is made of.
+    pub(super) fn lacks(&self, hash: &str) -> bool {
+        !self.is_known && self.offer.type_hash.as_deref() == Some(hash)
+    }
+
+    /// Lets samples wait for what they are made of, because a node was asked. They wait once.
+    pub(super) fn hold(&mut self, intake: &Intake) {
+        if matches!(self.waiting, Waiting::NotYet) {
+            self.waiting = Waiting::Until { end_ns: intake.monotonic_ns().saturating_add(HOLD_NS), samples: Vec::new() };
+        }
+    }
+
+    /// Logs what waited.
+    fn release(&mut self, intake: &Intake) {
+        if let Waiting::Until { samples, .. } = std::mem::replace(&mut self.waiting, Waiting::Over) {
+            for (times, payload) in samples {
+                self.pass_on(times, payload, intake);
+            }
+        }
+    }
+
+    fn pass_on(&self, times: Times, payload: Bytes, intake: &Intake) {
         match intake.log(&self.channel, Payload::Shared(payload), times) {
             Err(error) if error.kind() == Kind::Invalid => intake.refuse(&format!("'{}': {error}", self.offer.name.topic)),
             // What the tape met otherwise is in its losses by now.
@@ -185,9 +250,20 @@ impl Publisher {
         }
     }
 
-    /// Says what did not arrive, if it is time.
-    pub(super) fn tell_losses(&mut self, intake: &Intake) {
+    /// Says what did not arrive, if it is time, and logs what waited long enough.
+    pub(super) fn look_after(&mut self, intake: &Intake) {
+        if matches!(self.waiting, Waiting::Until { end_ns, .. } if intake.monotonic_ns() >= end_ns) {
+            self.release(intake);
+        }
         if let Some(missing) = self.sequence.due(intake.now_ns()) {
+            self.lose(missing, intake);
+        }
+    }
+
+    /// Logs and says what is left.
+    fn end(&mut self, intake: &Intake) {
+        self.release(intake);
+        if let Some(missing) = self.sequence.rest() {
             self.lose(missing, intake);
         }
     }

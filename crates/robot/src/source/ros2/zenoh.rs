@@ -7,7 +7,8 @@
 mod attachment;
 mod token;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use zenoh::{Session, Wait};
 use self::attachment::{Attachment, Gid};
 use self::token::Token;
 use super::definitions::Definitions;
+use super::description::{self, CDR_HEADER, Question};
 use super::names::{self, Name, Role};
 use super::publisher::{Offer, Publisher, Registry};
 use super::{Wanted, Wishes};
@@ -48,6 +50,14 @@ const TURN_LIMIT: usize = 256;
 const HISTORY_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks whether the router is there, and who is gone.
 const LOOK_NS: i64 = 1_000_000_000;
+/// How long publishers have to come back after the router did: they try again after up to 4 s.
+const SETTLE_NS: i64 = 10_000_000_000;
+/// How long a node has to describe a type.
+const DESCRIPTION_PATIENCE: Duration = Duration::from_secs(5);
+/// How many of its answers wait.
+const WAITING_ANSWERS: usize = 16;
+/// How many nodes are asked at a time.
+const QUESTIONS_AT_ONCE: usize = 32;
 /// How many publishers there may be at a time.
 const PUBLISHER_LIMIT: usize = 10_000;
 /// How many keys are remembered that nobody wants.
@@ -85,11 +95,9 @@ pub(in crate::source) fn make(config: &SourceConfig) -> Result<Box<dyn Source>> 
 impl Source for Zenoh {
     fn run(&mut self, intake: &Arc<Intake>, stop: &StopFlag) -> Result<()> {
         let mut listener = Listener::open(self, intake)?;
-        while !stop.is_set() {
-            listener.turn()?;
-        }
+        let outcome = listener.run(stop);
         listener.end();
-        Ok(())
+        outcome
     }
 }
 
@@ -106,9 +114,15 @@ struct Listener<'a> {
     tokens: BTreeMap<String, Token>,
     publishers: HashMap<Gid, Known>,
     unwanted: HashSet<String>,
-    /// Publishers whose token is gone, and since when.
-    gone: Vec<(Gid, i64)>,
+    /// Publishers whose token is gone, their keys, and since when.
+    gone: Vec<(Gid, String, i64)>,
+    /// Those whose token went with the router.
+    away: HashMap<Gid, String>,
+    /// When they have had the time to come back.
+    settled_ns: i64,
     histories: Vec<FifoChannelHandler<Reply>>,
+    /// What nodes were asked.
+    questions: Vec<(Question, FifoChannelHandler<Reply>)>,
     registry: Registry,
     is_connected: bool,
     looked_ns: i64,
@@ -117,6 +131,8 @@ struct Listener<'a> {
 /// A publisher that was heard.
 struct Known {
     key: String,
+    /// Whether its version names the fields of attachments.
+    is_labelled: bool,
     publisher: Publisher,
 }
 
@@ -147,13 +163,23 @@ impl<'a> Listener<'a> {
             publishers: HashMap::new(),
             unwanted: HashSet::new(),
             gone: Vec::new(),
+            away: HashMap::new(),
+            settled_ns: 0,
             histories: Vec::new(),
+            questions: Vec::new(),
             registry: Registry::default(),
             is_connected: true,
             looked_ns: intake.monotonic_ns(),
         };
         listener.say();
         Ok(listener)
+    }
+
+    fn run(&mut self, stop: &StopFlag) -> Result<()> {
+        while !stop.is_set() {
+            self.turn()?;
+        }
+        Ok(())
     }
 
     /// Waits for something to do, and does it.
@@ -169,12 +195,13 @@ impl<'a> Listener<'a> {
             }
         }
         self.remember();
+        self.hear_descriptions();
         let now_ns = self.intake.monotonic_ns();
         if now_ns.saturating_sub(self.looked_ns) >= LOOK_NS {
             self.looked_ns = now_ns;
             self.look(now_ns);
             for known in self.publishers.values_mut() {
-                known.publisher.tell_losses(self.intake);
+                known.publisher.look_after(self.intake);
             }
         }
         Ok(())
@@ -187,13 +214,14 @@ impl<'a> Listener<'a> {
             let key = change.key_expr().as_str();
             if change.kind() == SampleKind::Delete {
                 if let Some(token) = self.tokens.remove(key) {
-                    self.gone.push((token.gid, self.intake.monotonic_ns()));
+                    self.gone.push((token.gid, token.key, self.intake.monotonic_ns()));
                     changed = true;
                 }
                 continue;
             }
             let Some(token) = Token::read(key).filter(|_| self.tokens.len() < PUBLISHER_LIMIT) else { continue };
-            self.gone.retain(|(gid, _)| *gid != token.gid);
+            self.gone.retain(|(gid, ..)| *gid != token.gid);
+            self.away.remove(&token.gid);
             if !self.offer(&token.key, Vec::new()).is_some_and(|offer| self.wanted.takes(&offer.name)) {
                 continue;
             }
@@ -205,6 +233,7 @@ impl<'a> Listener<'a> {
             let topic = token.key.clone();
             self.tokens.insert(key.to_owned(), token);
             self.offer_anew(&topic)?;
+            self.ask_for_type(&topic);
             changed = true;
         }
         if changed {
@@ -247,6 +276,74 @@ impl<'a> Listener<'a> {
         }
     }
 
+    /// Asks the nodes that publish under a key what its type is made of, if nothing that is at hand tells.
+    fn ask_for_type(&mut self, key: &str) {
+        let unknown = |known: &&Known| known.key == key && !known.publisher.is_known;
+        let Some(Known { is_labelled, publisher, .. }) = self.publishers.values().find(unknown) else { return };
+        let (is_labelled, type_name) = (*is_labelled, publisher.offer.type_name.clone());
+        let Some(type_hash) = publisher.offer.type_hash.clone() else { return };
+        let nodes: BTreeSet<&String> = self.tokens.values().filter(|token| token.key == key).map(|token| &token.node).collect();
+        for node in nodes {
+            let question = Question { node: node.clone(), type_name: type_name.clone(), type_hash: type_hash.clone() };
+            if self.questions.len() >= QUESTIONS_AT_ONCE || !self.definitions.may_ask(&question) {
+                continue;
+            }
+            let attachment = Attachment { number: 1, published_ns: self.intake.now_ns(), gid: nobody(node), is_labelled };
+            let answers = self
+                .session
+                .get(format!("{}{node}/{}/{}/*", self.domain, description::SERVICE, description::TYPE))
+                .target(QueryTarget::All)
+                .consolidation(ConsolidationMode::None)
+                .accept_replies(ReplyKeyExpr::Any)
+                .timeout(DESCRIPTION_PATIENCE)
+                .payload([&CDR_HEADER[..], &description::request(&question)].concat())
+                .attachment(attachment.write())
+                .with(FifoChannel::new(WAITING_ANSWERS))
+                .wait();
+            match answers {
+                Ok(answers) => self.questions.push((question, answers)),
+                Err(error) => self.intake.refuse(&format!("cannot ask '{node}' for '{type_name}': {error}")),
+            }
+        }
+        if self.questions.iter().any(|(question, _)| question.type_hash == type_hash) {
+            let lacking = self.publishers.values_mut().filter(|known| known.publisher.lacks(&type_hash));
+            lacking.for_each(|known| known.publisher.hold(self.intake));
+        }
+    }
+
+    /// Takes what nodes say of types.
+    fn hear_descriptions(&mut self) {
+        let mut told = Vec::new();
+        self.questions.retain(|(question, answers)| {
+            loop {
+                match answers.try_recv() {
+                    Ok(Some(reply)) => {
+                        if let Ok(sample) = reply.result()
+                            && self.definitions.hear(question, &sample.payload().to_bytes(), self.intake)
+                        {
+                            told.push(question.type_hash.clone());
+                        }
+                    }
+                    Ok(None) => return true,
+                    Err(_) => return false,
+                }
+            }
+        });
+        for hash in told {
+            let gids: Vec<Gid> = self.publishers.iter().filter(|(_, known)| known.publisher.lacks(&hash)).map(|(gid, _)| *gid).collect();
+            for gid in gids {
+                let Some(known) = self.publishers.remove(&gid) else { continue };
+                let offer = known.publisher.offer.clone();
+                match self.registry.change(known.publisher, offer, &self.definitions, self.intake) {
+                    Ok(publisher) => {
+                        self.publishers.insert(gid, Known { publisher, ..known });
+                    }
+                    Err(error) => self.intake.refuse(&format!("'{}': {error}", known.key)),
+                }
+            }
+        }
+    }
+
     /// Takes what publishers sent before.
     fn remember(&mut self) {
         let mut histories = std::mem::take(&mut self.histories);
@@ -273,12 +370,19 @@ impl<'a> Listener<'a> {
             return;
         }
         let attachment = sample.attachment().and_then(|attachment| Attachment::read(&attachment.to_bytes()));
-        let gid = attachment.map_or_else(|| nobody(key), |attachment| attachment.gid);
-        if self.publishers.get(&gid).is_none_or(|known| known.key != key) && !self.meet(key, gid) {
-            return;
+        let (gid, is_labelled) = attachment.map_or_else(|| (nobody(key), false), |attachment| (attachment.gid, attachment.is_labelled));
+        if self.publishers.get(&gid).is_none_or(|known| known.key != key) {
+            if !self.meet(key, gid, is_labelled) {
+                return;
+            }
+            self.ask_for_type(key);
         }
         let Some(Known { publisher, .. }) = self.publishers.get_mut(&gid) else { return };
-        let payload = Bytes::copy_from_slice(&sample.payload().to_bytes());
+        let payload = match sample.payload().to_bytes() {
+            Cow::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            // One in fragments was put together here.
+            Cow::Owned(bytes) => Bytes::from(bytes),
+        };
         let published_ns = attachment.map(|attachment| attachment.published_ns).filter(|published_ns| *published_ns > 0);
         match attachment.map(|attachment| attachment.number) {
             Some(number) if !is_live => publisher.remembered(number, published_ns, payload, self.intake),
@@ -289,7 +393,7 @@ impl<'a> Listener<'a> {
     }
 
     /// Takes in a publisher that is heard for the first time; returns whether it is wanted.
-    fn meet(&mut self, key: &str, gid: Gid) -> bool {
+    fn meet(&mut self, key: &str, gid: Gid, is_labelled: bool) -> bool {
         let Some(offer) = self.offer(key, self.profiles(key, gid)).filter(|offer| self.wanted.takes(&offer.name)) else {
             if self.unwanted.len() >= UNWANTED_LIMIT {
                 self.unwanted.clear();
@@ -298,7 +402,7 @@ impl<'a> Listener<'a> {
             return false;
         };
         // One that came after another one of this key went takes its place.
-        self.let_go(|known| known.key == key);
+        self.let_go(|gone| gone == key);
         if let Some(other) = self.publishers.remove(&gid) {
             self.registry.remove(other.publisher, self.intake);
         }
@@ -308,7 +412,7 @@ impl<'a> Listener<'a> {
         }
         match self.registry.add(offer, &self.definitions, self.intake) {
             Ok(publisher) => {
-                self.publishers.insert(gid, Known { key: key.to_owned(), publisher });
+                self.publishers.insert(gid, Known { key: key.to_owned(), is_labelled, publisher });
                 self.say();
                 true
             }
@@ -359,24 +463,32 @@ impl<'a> Listener<'a> {
         }
         if !is_connected {
             // Their tokens went with the router: they go on counting, so that what is missing is known when it is back.
-            self.gone.clear();
+            self.away.extend(self.gone.drain(..).map(|(gid, key, _)| (gid, key)));
+            self.settled_ns = now_ns.saturating_add(SETTLE_NS);
+        } else if now_ns >= self.settled_ns {
+            self.gone.extend(self.away.drain().map(|(gid, key)| (gid, key, now_ns.saturating_sub(LOOK_NS))));
         }
-        if self.gone.iter().any(|(_, since_ns)| now_ns.saturating_sub(*since_ns) >= LOOK_NS) {
+        if self.gone.iter().any(|(_, _, since_ns)| now_ns.saturating_sub(*since_ns) >= LOOK_NS) {
             self.let_go(|_| true);
             self.say();
         }
     }
 
-    /// Lets those go whose tokens are gone.
-    fn let_go(&mut self, which: impl Fn(&Known) -> bool) {
-        let (publishers, registry, intake) = (&mut self.publishers, &mut self.registry, self.intake);
-        self.gone.retain(|(gid, _)| {
-            let goes = publishers.get(gid).is_none_or(&which);
-            if goes && let Some(known) = publishers.remove(gid) {
-                registry.remove(known.publisher, intake);
-            }
-            !goes
-        });
+    /// Lets those go whose tokens are gone and whose keys are meant. With versions up to 0.2.3 samples do not tell whose token is theirs:
+    /// where a key has no token any more, all of its publishers go.
+    fn let_go(&mut self, which: impl Fn(&str) -> bool) {
+        let gone: Vec<_> = self.gone.extract_if(.., |(_, key, _)| which(key)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let gids: HashSet<Gid> = gone.iter().map(|(gid, ..)| *gid).collect();
+        let mut keys: HashSet<&str> = gone.iter().map(|(_, key, _)| key.as_str()).collect();
+        for token in self.tokens.values() {
+            keys.remove(token.key.as_str());
+        }
+        for (_, known) in self.publishers.extract_if(|gid, known| gids.contains(gid) || keys.contains(known.key.as_str())) {
+            self.registry.remove(known.publisher, self.intake);
+        }
     }
 
     fn say(&self) {

@@ -23,7 +23,7 @@ pub(super) fn offer(writer: &DiscoveredWriterData) -> Option<Offer> {
     let announced = &writer.publication_topic_data;
     let name = names::topic(&announced.topic_name)?;
     // Cyclone writes who asked, and the number of the request, in front of requests and answers.
-    let is_wrapped = name.role != Role::Topic && announced.key.to_bytes().starts_with(&CYCLONE);
+    let is_wrapped = name.role != Role::Topic && is_cyclone(writer);
     Some(Offer {
         type_name: names::type_name(&announced.type_name),
         // A service has one hash for all of its parts: it is not that of the request.
@@ -32,6 +32,11 @@ pub(super) fn offer(writer: &DiscoveredWriterData) -> Option<Offer> {
         is_wrapped,
         name,
     })
+}
+
+/// Returns whether a writer is one of Eclipse Cyclone DDS.
+pub(super) fn is_cyclone(writer: &DiscoveredWriterData) -> bool {
+    writer.publication_topic_data.key.to_bytes().starts_with(&CYCLONE)
 }
 
 /// Returns whether a writer's samples have keys: readers without keys do not hear them.

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use recording::{Error, Result};
 use rustdds::discovery::DiscoveredWriterData;
-use rustdds::no_key::{Decode, DefaultDecoder, DeserializerAdapter, SimpleDataReader};
+use rustdds::no_key::{Decode, DefaultDecoder, DeserializerAdapter, SerializerAdapter, SimpleDataReader};
 use rustdds::policy::{DataRepresentation, Durability, History, Reliability, ResourceLimits};
 use rustdds::{DomainParticipant, Duration, QosPolicies, QosPolicyBuilder, RepresentationIdentifier, Subscriber, TopicKind};
 
@@ -53,6 +53,11 @@ impl Plan {
         }
     }
 
+    /// Returns that of a topic whose writers are reliable and keep nothing.
+    pub(super) fn reliable(topic: String, type_name: String) -> Self {
+        Self { topic, type_name, is_reliable: true, is_durable: false }
+    }
+
     fn qos(&self, room: i32) -> QosPolicies {
         let reliability = match self.is_reliable {
             true => Reliability::Reliable { max_blocking_time: Duration::from_millis(100) },
@@ -91,7 +96,7 @@ impl Reader {
     }
 }
 
-/// Takes samples as they are.
+/// Takes samples as they are, and sends those that have no header yet.
 #[derive(Clone)]
 pub(super) struct Raw;
 
@@ -124,6 +129,18 @@ impl DeserializerAdapter<Bytes> for Raw {
 
     fn transform_decoded(decoded: Bytes) -> Bytes {
         decoded
+    }
+}
+
+impl SerializerAdapter<Bytes> for Raw {
+    type Error = Infallible;
+
+    fn output_encoding() -> RepresentationIdentifier {
+        RepresentationIdentifier::CDR_LE
+    }
+
+    fn to_bytes(body: &Bytes) -> std::result::Result<Bytes, Infallible> {
+        Ok(body.clone())
     }
 }
 
