@@ -15,7 +15,8 @@
  *     tl_close(recorder, TL_PENDING_WAIT);
  *
  * Every function that can fail returns a tl_status; tl_error() says in words what failed. All may be called from any thread,
- * also with the same handle. Handles are never followed as pointers: one that was closed, or is none, is TL_INVALID.
+ * also with the same handle, but none while another thread forks: its child could wait for ever for what the call held. Handles
+ * are never followed as pointers: one that was closed, or is none, is TL_INVALID.
  *
  * Texts end with a zero, are UTF-8, and are copied: they are the caller's again when the call returns. Where a text may be NULL,
  * this file says what that means. Times are nanoseconds since 1970, UTC.
@@ -93,7 +94,8 @@ tl_status tl_flush(tl_recorder_t *recorder);
 #define TL_PENDING_RESUME 2 /* Leave them to the next opening of the tape. */
 
 /* Closes a recorder and its channels; everything accepted is on the disk then. An agent goes on without this program. The
- * handles are no longer valid, whatever the status says. */
+ * handles are no longer valid, whatever the status says; only where pending is none of the above, which is TL_INVALID, nothing
+ * was closed. */
 tl_status tl_close(tl_recorder_t *recorder, int pending);
 
 /* --- Logging --- */

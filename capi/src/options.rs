@@ -2,7 +2,7 @@
 //!
 //! Each begins with its own size, so that a program that was built with an older header has zeros for what it does not know.
 //!
-//! **Invariant:** a struct that is larger than ours is only taken where all of what we do not know is zero.
+//! **Invariant:** a struct that is larger than ours is only taken where all of what we do not know is zero, and none ends within a field.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int, c_void};
@@ -103,7 +103,8 @@ pub(crate) unsafe fn read_options<T: Options>(options: *const T) -> Result<T> {
     }
     // SAFETY: the struct begins with its size.
     let size = unsafe { options.cast::<usize>().read_unaligned() };
-    if !(size_of::<usize>()..=OPTIONS_LIMIT).contains(&size) {
+    // No field is larger than a pointer, and each struct ends where one could begin.
+    if !(size_of::<usize>()..=OPTIONS_LIMIT).contains(&size) || !size.is_multiple_of(size_of::<usize>()) {
         return Err(Error::invalid(format!("options that say they have {size} bytes: begin them with TL_…_OPTIONS_INIT")));
     }
     // SAFETY: the caller promises that there are as many.

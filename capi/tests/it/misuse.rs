@@ -68,6 +68,8 @@ fn texts_and_sizes_are_checked() {
     try_channel(ChannelOptions { topic: c"a\nb".as_ptr(), ..good }, "control character");
     try_channel(ChannelOptions { size: 0, ..good }, "TL_…_OPTIONS_INIT");
     try_channel(ChannelOptions { size: usize::MAX, ..good }, "TL_…_OPTIONS_INIT");
+    // It would end within the topic's pointer.
+    try_channel(ChannelOptions { size: size_of::<usize>() + 4, ..good }, "TL_…_OPTIONS_INIT");
     let schema = ChannelOptions { schema_name: name.as_ptr(), ..good };
     try_channel(ChannelOptions { schema_size: 1, ..good }, "schema_name");
     try_channel(ChannelOptions { schema_size: 9, ..schema }, "schema_data is NULL");

@@ -46,8 +46,10 @@ class Recorded(dm_env.Environment, metaclass=ABCMeta):  # type: ignore[misc]
 
     def close(self) -> None:
         """Closes the environment, and ends the episode that it is in."""
-        self._log.end("closed")
-        self._env.close()
+        try:
+            self._log.close()
+        finally:
+            self._env.close()
 
     def observation_spec(self) -> Any:
         """Returns the environment's."""

@@ -9,11 +9,12 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakValueDictionary
 
 from . import _spaces
 from ._native import Recorder, Schema
-from .errors import InvalidError
+from .errors import ConflictError
 
 if TYPE_CHECKING:
     from ._spaces import Plan
@@ -30,7 +31,10 @@ _OBJECT: dict[str, Any] = {"type": "object"}
 
 
 class Log:
-    """Where the messages of one environment go."""
+    """Where the messages of one environment go. One that is in use has its prefix of its recorder for itself."""
+
+    # The recorder is held by what is found, so that its number is no other's.
+    _in_use: ClassVar[WeakValueDictionary[tuple[int, str], Log]] = WeakValueDictionary()
 
     def __init__(self, recorder: Recorder, prefix: str, images: str) -> None:
         self.recorder = recorder
@@ -39,6 +43,7 @@ class Log:
         self.run = f"{time.time_ns():x}-{os.urandom(3).hex()}"
         self.episode = ""
         self.index = -1
+        self._is_open = False
         self._number = 0
         self._return = 0.0
         self._last_ns = 0
@@ -46,7 +51,21 @@ class Log:
         self._schemas: dict[str, Schema] = {}
 
     def begin(self, api: str, name: str, plans: dict[str, Plan]) -> None:
-        """Says what the environment is."""
+        """Says what the environment is.
+
+        Raises:
+            ConflictError: Another environment is recorded there.
+        """
+        self._claim()
+        self._environment = {"run": self.run, "api": api, "name": name}
+        self._plan(plans)
+
+    def plan_reward(self, plan: Plan) -> None:
+        """Says what rewards are, where nothing said so before there was one."""
+        if self._plans["reward"] != plan:
+            self._plan({**self._plans, "reward": plan})
+
+    def _plan(self, plans: dict[str, Plan]) -> None:
         self._plans = plans
         values = {"observation", "action"}
         for part, plan in plans.items():
@@ -56,10 +75,10 @@ class Log:
         self._schemas["step"] = _schema(self.prefix, "step", {**step, "terminated": _BOOL, "truncated": _BOOL})
         self._schemas["info"] = _schema(self.prefix, "info", {"info": _OBJECT})
         ends = {"end": _TEXT, "steps": _INTEGER, "return": _NUMBER}
-        starts = {"number": _INTEGER, "seed": _INTEGER, "options": _OBJECT}
+        starts = {"number": _INTEGER, "seed": _INTEGER, "seed_text": _TEXT, "options": _OBJECT}
         self._schemas["episode"] = _schema(self.prefix, "episode", {"run": _TEXT, "phase": _TEXT, **starts, **ends})
-        self._spec = {"run": self.run, "api": api, "name": name, "plans": json.dumps(plans)}
-        self.recorder.log(f"{self.prefix}/spec", self._spec, latched=True)
+        spec = {**self._environment, "plans": json.dumps(plans)}
+        self.recorder.log(f"{self.prefix}/spec", spec, log_time=self.now(), latched=True)
 
     def now(self) -> int:
         """Returns a time that no message of this environment has had."""
@@ -68,57 +87,84 @@ class Log:
 
     def start(self, seed: int | None, options: Any, observation: Any, info: Any) -> None:
         """Logs the start of an episode, and its first observation."""
+        self._claim()
         self.end("reset")
         self.episode = f"{self.run}-{self._number:06}"
-        self.index, self._return = 0, 0.0
+        self.index, self._is_open, self._return = 0, True, 0.0
         now = self.now()
-        options, _ = plain(options)
+        options, left_out = plain(options)
         body = {"run": self.run, "phase": "start", "number": self._number, "seed": seed, "options": options}
+        if seed is not None and abs(seed) >= _INTEGER_LIMIT:
+            body.update(seed=None, seed_text=str(seed))
+        if left_out:
+            body["left_out"] = left_out
         self._number += 1
         self._put("episode", body, now)
         self._observe(observation, info, now)
 
     def act(self, action: Any) -> None:
         """Logs the action that is about to be taken on the last observation."""
-        if self.index >= 0:
+        if self._is_open:
             self._value("action", action, self.now())
 
     def arrive(
         self, observation: Any, *, terminated: bool, truncated: bool, info: Any = None, reward: Any, discount: Any
     ) -> None:
-        """Logs an observation and what came with it."""
-        if self.index < 0:
-            raise InvalidError("a step without a reset before it: what it gave is not recorded")
+        """Logs an observation and what came with it. Behind the end of an episode it is the first one of the next."""
+        if self._is_open:
+            self._step(observation, terminated, truncated, info, {"reward": reward, "discount": discount})
+        else:
+            # The environment resets itself, as with gymnasium's Autoreset.
+            self.start(None, None, observation, info)
+        if terminated or truncated:
+            # Of an episode that is both, the terminal state is what counts for values.
+            self.end("terminated" if terminated else "truncated", self._last_ns)
+
+    def _step(self, observation: Any, terminated: bool, truncated: bool, info: Any, came: dict[str, Any]) -> None:
         self.index += 1
         now = self.now()
         nonfinite: dict[str, str] = {}
         body: dict[str, Any] = {"terminated": terminated, "truncated": truncated}
-        for part, value in (("reward", reward), ("discount", discount)):
+        for part, value in came.items():
             packed, odd, leaves = _spaces.pack(self._plans[part], value)
             body[part] = packed
             nonfinite.update({f"/{part}{at}": name for at, name in odd.items()})
             self._leaves(leaves, now)
         if nonfinite:
             body["nonfinite"] = nonfinite
-        self._return += total(reward)
+        self._return += total(came["reward"])
         self._put("step", body, now)
         self._observe(observation, info, now)
-        if terminated or truncated:
-            # Of an episode that is both, the terminal state is what counts for values.
-            self.end("terminated" if terminated else "truncated", now)
 
     def end(self, how: str, now: int | None = None) -> None:
         """Logs the end of the episode, if there is one."""
-        if self.index < 0:
+        if not self._is_open:
             return
+        self._is_open = False
         body = {"run": self.run, "phase": "end", "end": how, "steps": self.index, "return": self._return}
         self._put("episode", body, self.now() if now is None else now)
-        self.index = -1
+
+    def close(self) -> None:
+        """Logs the end of the episode, if there is one, and leaves the prefix to others."""
+        if self._in_use.get(self._place) is self:
+            del self._in_use[self._place]
+        self.end("closed")
 
     def picture(self, pixels: Any) -> None:
         """Logs what the environment looks like."""
         frame_id = f"{self.episode}/{self.index}"
         self.recorder.log(f"{self.prefix}/render", pixels, log_time=self._last_ns, frame_id=frame_id)
+
+    def _claim(self) -> None:
+        if self._in_use.setdefault(self._place, self) is not self:
+            raise ConflictError(
+                f"another environment is recorded as '{self.prefix}' by this recorder, and their steps would mix: give "
+                "this one another prefix, or close the other one"
+            )
+
+    @property
+    def _place(self) -> tuple[int, str]:
+        return id(self.recorder), self.prefix
 
     def _observe(self, observation: Any, info: Any, now: int) -> None:
         self._value("observation", observation, now)

@@ -10,6 +10,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -17,13 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from . import _spaces
 from ._native import Clip, Message, Recording
 from ._native import open as _open
-from .errors import CorruptError, InvalidError, NotFoundError
+from .errors import CorruptError, Error, InvalidError, NotFoundError
 
 if TYPE_CHECKING:
     import numpy as np
 
     _Time: TypeAlias = int | str | datetime | np.datetime64
 
+# What messages that are not as they were logged end in.
+_UNREADABLE = (Error, AttributeError, LookupError, TypeError, ValueError)
 _PARTS = ("spec", "episode", "observation", "action", "step", "info")
 
 
@@ -121,8 +124,8 @@ def steps(
         NotFoundError: No environment was logged there.
 
     Warns:
-        UserWarning: Parts of observations are missing in the recording, or actions without them: how many. What is
-            around such a gap is not joined: the step before it ends with ``cut``.
+        UserWarning: Messages are missing in the recording, or cannot be read: how many gaps there are. What is around
+            a gap is not joined: the step before it ends with ``cut``.
     """
     align = {"rlds": _rlds, "envlogger": _envlogger, "gymnasium": _gymnasium}.get(convention)
     if align is None:
@@ -196,7 +199,7 @@ def _links(source: Recording | Clip, prefix: str, start: _Time | None, end: _Tim
     for moment in _moments(source, prefix, start, end, gaps):
         if current is not None:
             joined = moment.episode == current.episode and moment.index == current.index + 1 and current.acted
-            if not joined and moment.episode == current.episode:
+            if not joined and moment.index > 0:
                 gaps.count += 1
             yield current, before, moment if joined else None
             before = current if joined else None
@@ -218,6 +221,14 @@ class _Gaps:
             self.first = str(why)
         self.count += 1
 
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Makes what cannot be read inside of it a gap."""
+        try:
+            yield
+        except _UNREADABLE as error:
+            self.add(error)
+
     def warn(self, prefix: str) -> None:
         if self.count:
             warnings.warn(f"{self.count} gaps in the steps of '{prefix}': {self.first}", UserWarning, stacklevel=3)
@@ -229,44 +240,40 @@ def _moments(
     """Yields the moments, each when the next one begins: then its action and its end are known."""
     specs: dict[str, Any] = {}
     current: _Moment | None = None
-    for group in _groups(source, prefix, start, end):
-        if "spec" in group.bodies:
-            spec = group.bodies["spec"]
-            specs[spec["run"]] = json.loads(spec["plans"])
+    for group in _groups(source, prefix, start, end, gaps):
+        with gaps.take():
+            _learn(specs, group.bodies.get("spec"))
         body = group.bodies.get("action")
-        if body and current and (body["episode"], body["step"]) == (current.episode, current.index):
-            try:
+        with gaps.take():
+            if body and current and (body["episode"], body["step"]) == (current.episode, current.index):
                 plans = _plans(specs, body["episode"], source, prefix)
                 current.action, current.acted = _value(plans["action"], body, group.leaves, "value"), True
-            except CorruptError as error:
-                gaps.add(error)
         body = group.bodies.get("observation")
         if body:
             if current is not None:
                 yield current
                 current = None
-            try:
+            with gaps.take():
                 current = _moment(_plans(specs, body["episode"], source, prefix), body, group)
-            except CorruptError as error:
-                gaps.add(error)
         body = group.bodies.get("episode")
-        if body and body["phase"] == "end" and current and body["episode"] == current.episode:
-            current.end = body["end"]
+        with gaps.take():
+            if body and body["phase"] == "end" and current and body["episode"] == current.episode:
+                current.end = body["end"]
     if current is not None:
         yield current
 
 
 def _moment(plans: Any, body: Any, group: _Group) -> _Moment:
-    came: dict[str, Any] = {}
+    index, came = int(body["step"]), {}
     step = group.bodies.get("step")
     if step is not None:
         came = {part: _value(plans[part], step, group.leaves, part) for part in ("reward", "discount")}
         came.update({part: step.get(part) for part in ("terminated", "truncated")})
-    elif body["step"] > 0:
-        raise CorruptError(f"step {body['step']} of episode {body['episode']} has no reward")
+    elif index > 0:
+        raise CorruptError(f"step {index} of episode {body['episode']} has no reward")
     info = group.bodies.get("info", {}).get("info")
     value = _value(plans["observation"], body, group.leaves, "value")
-    return _Moment(body["episode"], body["step"], group.log_time, value, came, info)
+    return _Moment(body["episode"], index, group.log_time, value, came, info)
 
 
 def _value(plan: _spaces.Plan, body: Any, leaves: dict[str, Message], part: str) -> Any:
@@ -281,13 +288,23 @@ def _plans(specs: dict[str, Any], episode: str, source: Recording | Clip, prefix
     if run not in specs:
         # A span that begins later than the environment has its latched spec under its own, earlier time.
         for message in source.messages(f"{prefix}/spec"):
-            specs[message.value["run"]] = json.loads(message.value["plans"])
-    if run not in specs:
+            with suppress(*_UNREADABLE):
+                _learn(specs, message.value)
+        # It is looked for once.
+        specs.setdefault(run, None)
+    if specs[run] is None:
         raise NotFoundError(f"the spec of '{prefix}', run {run}, is not in the recording: nobody knows its values")
     return specs[run]
 
 
-def _groups(source: Recording | Clip, prefix: str, start: _Time | None, end: _Time | None) -> Iterator[_Group]:
+def _learn(specs: dict[str, Any], spec: Any) -> None:
+    if spec is not None:
+        specs[spec["run"]] = json.loads(spec["plans"])
+
+
+def _groups(
+    source: Recording | Clip, prefix: str, start: _Time | None, end: _Time | None, gaps: _Gaps
+) -> Iterator[_Group]:
     names = {f"{prefix}/{part}": part for part in _PARTS}
     group: _Group | None = None
     # The pictures of render() are not part of any step.
@@ -298,7 +315,8 @@ def _groups(source: Recording | Clip, prefix: str, start: _Time | None, end: _Ti
             group = _Group(message.log_time)
         part = names.get(message.topic)
         if part is not None:
-            group.bodies[part] = message.value
+            with gaps.take():
+                group.bodies[part] = message.value
         else:
             group.leaves[message.topic] = message
     if group is not None:

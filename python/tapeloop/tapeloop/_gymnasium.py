@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import numpy
 
 from . import _spaces
 from ._environments import Log
@@ -32,8 +33,8 @@ class Recorded(gymnasium.Wrapper[Any, Any, Any, Any]):
         plans = {
             "observation": _spaces.of_space(env.observation_space, f"{log.prefix}/observation", log.images),
             "action": _spaces.of_space(env.action_space, f"{log.prefix}/action", log.images),
-            "reward": _spaces.number(),
-            "discount": _spaces.number(),
+            "reward": _spaces.numbers(()),
+            "discount": _spaces.numbers(()),
         }
         log.begin("gymnasium", env.spec.id if env.spec is not None else type(env.unwrapped).__name__, plans)
 
@@ -48,15 +49,21 @@ class Recorded(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Takes a step, and logs the action and what came of it."""
         self._log.act(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        came = {"reward": float(reward), "discount": 0.0 if terminated else 1.0}
+        numbers = numpy.asarray(reward)
+        # One number is a scalar in whatever array it is; of several nothing tells before there is one.
+        numbers = numbers.reshape(()) if numbers.size == 1 else numbers
+        self._log.plan_reward(_spaces.numbers(numbers.shape))
+        came = {"reward": numbers, "discount": 0.0 if terminated else 1.0}
         self._log.arrive(observation, info=info, terminated=bool(terminated), truncated=bool(truncated), **came)
         self._look()
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
         """Closes the environment, and ends the episode that it is in."""
-        self._log.end("closed")
-        self.env.close()
+        try:
+            self._log.close()
+        finally:
+            self.env.close()
 
     def _look(self) -> None:
         if self._renders:

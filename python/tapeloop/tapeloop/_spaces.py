@@ -88,9 +88,10 @@ def of_spec(spec: Any, topic: str, images: str) -> Plan:
     return _without_collisions(plan(spec, []), topic)
 
 
-def number() -> Plan:
-    """Returns the plan of a float."""
-    return {"kind": "scalar", "dtype": "float64"}
+def numbers(shape: tuple[int, ...]) -> Plan:
+    """Returns the plan of a float, or of an array of them within the message."""
+    kind = {"kind": "array", "shape": list(shape)} if shape else {"kind": "scalar"}
+    return {**kind, "dtype": "float64"}
 
 
 def schema(plan: Plan) -> dict[str, Any] | None:
@@ -196,7 +197,7 @@ def _pack(plan: Plan, value: Any, at: str, nonfinite: dict[str, str], leaves: li
         if kind == "text":
             return _texts(plan, value)
         return _pack_numbers(plan, value, at, nonfinite, leaves)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InvalidError(f"a value that is not what its space says, at '{at or '/'}': {error}") from error
 
 
@@ -215,7 +216,7 @@ def _pack_numbers(plan: Plan, value: Any, at: str, nonfinite: dict[str, str], le
     shape = plan.get("shape", [])
     if list(array.shape) != shape:
         raise ValueError(f"an array of shape {list(array.shape)}, not {shape}")
-    array = array.astype(plan["dtype"], copy=False)
+    array = _cast(array, plan["dtype"])
     if plan["kind"] == "image":
         leaves.append(Leaf(plan["topic"], _picture(array, plan["format"]), True))
         return None
@@ -232,6 +233,24 @@ def _pack_numbers(plan: Plan, value: Any, at: str, nonfinite: dict[str, str], le
                 flat[index] = None
         array = numpy.array(flat, dtype=object).reshape(shape)
     return array.tolist()
+
+
+def _cast(array: _Array, dtype: str) -> _Array:
+    """Returns an array of a type. Floats may be rounded to shorter ones; nothing else may change."""
+    import numpy
+
+    with numpy.errstate(all="ignore"):
+        cast = array.astype(dtype, copy=False)
+    if cast.dtype == array.dtype:
+        return cast
+    if cast.dtype.kind == array.dtype.kind == "f":
+        changed = numpy.isfinite(array) & ~numpy.isfinite(cast)
+    else:
+        # NaN, which is no number, differs from itself.
+        changed = (cast != array) & ((cast == cast) | (array == array))
+    if numpy.any(changed):
+        raise ValueError(f"{array[changed].flat[0]} as {dtype} is {cast[changed].flat[0]}")
+    return cast
 
 
 def _name(number: float) -> str:

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ._native import Recorder, recorder
-from .errors import Error, InvalidError
+from .errors import Error, InvalidError, UnavailableError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,8 +36,12 @@ __all__ = ["main", "record"]
 _RESERVED = ("_wire_size", "__dora_")
 
 
-def record(events: Iterable[Mapping[str, Any]], recorder: Recorder, *, sources: Mapping[str, str] | None = None) -> int:
-    """Logs the inputs among a node's events until it is stopped, and returns how many there were.
+def record(
+    events: Iterable[Mapping[str, Any]], recorder: Recorder, *, sources: Mapping[str, str] | None = None
+) -> tuple[int, int]:
+    """Logs the inputs among a node's events until it is stopped. One that cannot be logged stops no other.
+
+    Returns how many there were, and how many of them could not be logged as a whole.
 
     Args:
         events: A ``dora.Node``, or its events.
@@ -47,21 +51,25 @@ def record(events: Iterable[Mapping[str, Any]], recorder: Recorder, *, sources: 
 
     Raises:
         InvalidError: pyarrow is not installed.
-        Error: What the recorder meets.
     """
     arrow = _pyarrow()
-    count = 0
+    count = lost = 0
     for event in events:
         kind = event["type"]
         if kind == "STOP":
             break
         if kind == "INPUT":
             name: str = event["id"]
-            _log(arrow, recorder, event, (sources or {}).get(name, name))
             count += 1
+            try:
+                _log(arrow, recorder, event, (sources or {}).get(name, name))
+            except Error as error:
+                lost += 1
+                if lost == 1:
+                    print(f"tapeloop-dora: a message of '{name}' could not be recorded: {error}", file=sys.stderr)
         elif kind == "ERROR":
             print(f"tapeloop-dora: {event.get('error')}", file=sys.stderr)
-    return count
+    return count, lost
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,12 +93,12 @@ def main(arguments: list[str] | None = None) -> int:
         ) as opened:
             node = Node()
             print(f"tapeloop-dora: {opened.description}", file=sys.stderr)
-            count = record(node, opened, sources=_sources(node))
-        print(f"tapeloop-dora: {count} messages", file=sys.stderr)
+            count, lost = record(node, opened, sources=_sources(node))
+        print(f"tapeloop-dora: {count} messages" + (f", {lost} lost" if lost else ""), file=sys.stderr)
     except Error as error:
         print(f"tapeloop-dora: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 3 if lost else 0
 
 
 def _log(arrow: ModuleType, recorder: Recorder, event: Mapping[str, Any], source: str) -> None:
@@ -101,10 +109,19 @@ def _log(arrow: ModuleType, recorder: Recorder, event: Mapping[str, Any], source
     batch = arrow.RecordBatch.from_arrays([event["value"]], names=["data"])
     with arrow.ipc.new_stream(stream, batch.schema) as writer:
         writer.write_batch(batch)
-    recorder.log(topic, memoryview(stream.getvalue()), encoding="arrow", publish_time=sent)
+    data = memoryview(stream.getvalue())
+    _try_twice(lambda: recorder.log(topic, data, encoding="arrow", publish_time=sent))
     said = {name: _plain(value) for name, value in metadata.items() if not name.startswith(_RESERVED)}
     if said:
-        recorder.log(f"{topic}/parameters", said, publish_time=sent)
+        _try_twice(lambda: recorder.log(f"{topic}/parameters", said, publish_time=sent))
+
+
+def _try_twice(log: Callable[[], None]) -> None:
+    try:
+        log()
+    except UnavailableError:
+        # Maybe this was what the disk met with an earlier message, which is told once.
+        log()
 
 
 def _time(value: Any) -> Any:

@@ -51,17 +51,22 @@ def record(
       so are pictures (``uint8``, HxW, HxWx1, HxWx3 or HxWx4, at least 16 pixels each way), which ``frames()`` gives.
     - ``/action``: ``a_t``, with the time before the environment took it.
     - ``/step``: what came with ``o_t``: ``reward``, ``discount``, ``terminated`` and ``truncated``. None for ``o_0``.
-    - ``/episode``: ``phase`` is ``start``, with the ``seed`` and ``options`` of the reset, or ``end``, with its cause
-      (``terminated``, ``truncated``, ``reset``, ``closed``), its number of steps and its return.
+    - ``/episode``: ``phase`` is ``start``, with the ``seed`` (``seed_text`` where it has more than 64 bits) and
+      ``options`` of the reset, or ``end``, with its cause (``terminated``, ``truncated``, ``reset``, ``closed``), its
+      number of steps and its return.
     - ``/info``: gymnasium's infos, of ``o_t``, where there are any. What JSON has no place for is listed in
       ``left_out``.
 
-    What belongs to one observation has one log time. What the recorder raises is raised by ``step`` and ``reset``.
+    What belongs to one observation has one log time. What the recorder raises is raised by ``step`` and ``reset``, and
+    so is a value that its space has no place for, as 256 in one of ``uint8``: nothing is changed silently. Floats are
+    rounded to their space's type. A step behind the end of an episode, as with gymnasium's ``Autoreset``, is the first
+    observation of the next one.
 
     Args:
         env: A ``gymnasium.Env`` or a ``dm_env.Environment``.
         recorder: Where to log. It stays open when the environment is closed.
-        prefix: Where its topics are; another for each environment that runs at the same time.
+        prefix: Where its topics are; another for each environment that runs at the same time. It is free again when
+            the environment is closed or gone.
         images: How pictures are logged: their pixels, or as PNG or JPEG, which need Pillow. JPEG is not exact.
         render: Whether to log what ``env.render()`` gives, as pictures on ``/render``: for ``render_mode="rgb_array"``.
 
@@ -69,6 +74,7 @@ def record(
         An environment of the same interface.
 
     Raises:
+        ConflictError: Another environment is recorded by this recorder with this prefix.
         InvalidError: It is neither, or vectorised (wrap each of its environments instead), or has a space that
             cannot be recorded.
     """

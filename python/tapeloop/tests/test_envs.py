@@ -249,6 +249,10 @@ def test_what_the_environment_looks_like_is_logged(rec: tl.Recorder) -> None:
         render_mode = "rgb_array"
         looks = 0
 
+        def step(self, action: Any) -> Any:
+            observation, reward, _, truncated, info = super().step(action)
+            return observation, reward, True, truncated, info
+
         def render(self) -> Any:
             self.looks += 1
             return np.full((16, 16, 3), self.looks, np.uint8)
@@ -256,7 +260,8 @@ def test_what_the_environment_looks_like_is_logged(rec: tl.Recorder) -> None:
     env = tl.envs.record(Shown(), rec, render=True)
     env.reset(seed=1)
     env.step(env.action_space.sample())
-    assert [int(frame.pixels[0, 0, 0]) for frame in saved(rec).frames("/env/render")] == [1, 2]
+    frames = list(saved(rec).frames("/env/render"))
+    assert [(int(frame.pixels[0, 0, 0]), frame.frame_id.rsplit("/")[-1]) for frame in frames] == [(1, "0"), (2, "1")]
     with pytest.raises(tl.InvalidError, match="rgb_array"):
         tl.envs.record(gym.make("CartPole-v1"), rec, render=True)
 
@@ -376,6 +381,155 @@ def test_what_cannot_be_recorded_is_refused(rec: tl.Recorder) -> None:
         tl.envs.steps(saved(rec), prefix="/nothing")
     with pytest.raises(tl.InvalidError, match="one of 'rlds'"):
         tl.envs.steps(saved(rec), convention=cast(Any, "d4rl"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "told"),
+    [
+        (np.uint8, -1, "-1 as uint8 is 255"),
+        (np.uint8, 256, "256 as uint8 is 0"),
+        (np.int64, 0.7, "0.7 as int64 is 0"),
+        (np.int64, math.nan, "nan as int64"),
+        (np.int64, 2**70, "too large"),
+        (np.float32, 1e300, r"1e\+300 as float32 is inf"),
+    ],
+)
+def test_a_value_that_its_space_has_no_place_for_is_refused(
+    rec: tl.Recorder, dtype: Any, value: Any, told: str
+) -> None:
+    class Off(Mixed):
+        def __init__(self) -> None:
+            super().__init__()
+            self.observation_space = cast(Any, spaces.Box(0, 9, (2,), dtype))
+
+        def observe(self) -> Any:
+            return [1, value]
+
+    env = tl.envs.record(Off(), rec)
+    with pytest.raises(tl.InvalidError, match=told):
+        env.reset(seed=1)
+
+
+def test_values_of_another_type_that_fit_are_taken(rec: tl.Recorder) -> None:
+    class Wide(Mixed):
+        def __init__(self) -> None:
+            super().__init__()
+            self.observation_space = cast(Any, spaces.Tuple((spaces.Box(0, 9, (2,), np.float32), spaces.Discrete(3))))
+
+        def observe(self) -> Any:
+            return np.array([0.1, math.nan]), 2.0
+
+    env = tl.envs.record(Wide(), rec)
+    env.reset(seed=1)
+    (step,) = tl.envs.steps(saved(rec))
+    np.testing.assert_array_equal(step.observation[0], np.array([0.1, math.nan], np.float32))
+    assert step.observation[1] == 2
+
+
+def test_two_environments_need_a_prefix_each(rec: tl.Recorder, tmp_path: Path) -> None:
+    first = tl.envs.record(gym.make("CartPole-v1"), rec)
+    with pytest.raises(tl.ConflictError, match=r"recorded as '/env'.*another prefix"):
+        tl.envs.record(gym.make("CartPole-v1"), rec, prefix="/env/")
+    tl.envs.record(gym.make("CartPole-v1"), rec, prefix="/other").reset(seed=1)
+    with tl.recorder("other", data=tmp_path / "other", keep="1 h") as other:
+        tl.envs.record(gym.make("CartPole-v1"), other).reset(seed=1)
+    first.reset(seed=1)
+    first.close()
+    second = tl.envs.record(gym.make("CartPole-v1"), rec)
+    second.reset(seed=2)
+    with pytest.raises(tl.ConflictError, match="another prefix"):
+        first.reset(seed=3)
+    del second
+    third = tl.envs.record(gym.make("CartPole-v1"), rec)
+    third.reset(seed=4)
+    assert [step.end for step in tl.envs.steps(saved(rec))] == ["closed", "cut", "cut"]
+
+
+def test_an_environment_may_reset_itself(rec: tl.Recorder) -> None:
+    env = tl.envs.record(gym.wrappers.Autoreset(gym.make("CartPole-v1", max_episode_steps=2)), rec)
+    observations = [env.reset(seed=1)[0]]
+    for _ in range(4):
+        observations.append(env.step(0)[0])
+    steps = list(tl.envs.steps(saved(rec)))
+    assert [(step.index, step.end) for step in steps] == [
+        (0, None),
+        (1, None),
+        (2, "truncated"),
+        (0, None),
+        (1, "cut"),
+    ]
+    for step, observation in zip(steps, observations, strict=True):
+        np.testing.assert_array_equal(step.observation, observation)
+
+
+def test_rewards_may_have_several_parts_and_seeds_any_size(
+    rec: tl.Recorder, recorded: Callable[..., list[Foreign]]
+) -> None:
+    rewards = [1, np.array([0.5]), np.array([1.0, math.inf]), np.float32(0.25)]
+
+    class Parts(Mixed):
+        def step(self, action: Any) -> Any:
+            return self.observe(), rewards[len(self.given) - 2], False, False, {}
+
+    env = tl.envs.record(Parts(), rec)
+    env.reset(seed=2**70, options={"large": 2**70})
+    for _ in rewards:
+        env.step(env.action_space.sample())
+    steps = list(tl.envs.steps(saved(rec)))
+    assert [np.asarray(step.reward).tolist() for step in steps] == [1.0, 0.5, [1.0, math.inf], 0.25, None]
+    (started,) = [message.value for message in recorded(rec, "/env/episode")]
+    assert (started["seed"], started["seed_text"], started["left_out"]) == (None, str(2**70), ["/large"])
+
+
+def test_an_environment_is_closed_whatever_becomes_of_its_log(tmp_path: Path) -> None:
+    closed: list[str] = []
+
+    class Closing(Mixed):
+        def close(self) -> None:
+            closed.append("gymnasium")
+
+    class ClosingCatch(Catch):
+        def close(self) -> None:
+            closed.append("dm_env")
+
+    with tl.recorder("rover-7", data=tmp_path / "tape", keep="1 h") as rec:
+        envs = [tl.envs.record(Closing(), rec), tl.envs.record(cast(Any, ClosingCatch()), rec, prefix="/dm")]
+        for env in envs:
+            env.reset()
+    for env in envs:
+        with pytest.raises(tl.UnavailableError):
+            env.close()
+    assert closed == ["gymnasium", "dm_env"]
+
+
+def test_what_cannot_be_read_is_a_gap(rec: tl.Recorder) -> None:
+    for seed in (1, 3):
+        env = tl.envs.record(gym.make("CartPole-v1"), rec)
+        play(env, [seed], limit=3)
+        env.close()
+    # Of a run whose spec is not there, and what nobody can read, between the others.
+    clip = saved(rec)
+    second = [step for step in clip["/env/observation"] if step.value["step"] == 0][1]
+    rec.log("/env/observation", {"episode": "0-abc-000000", "step": 0, "value": []}, log_time=second.log_time - 3)
+    rec.log("/env/observation", {"strange": 1}, log_time=second.log_time - 2)
+    rec.log("/env/action", b"{", schema=second.schema, encoding="json", log_time=second.log_time - 1)
+    with pytest.warns(UserWarning, match="3 gaps in the steps of '/env': the spec of '/env', run 0-abc"):
+        steps = list(tl.envs.steps(saved(rec)))
+    assert [(step.index, step.end) for step in steps] == [(0, None), (1, None), (2, None), (3, "closed")] * 2
+
+
+def test_episodes_that_are_mixed_up_are_gaps(rec: tl.Recorder, tmp_path: Path) -> None:
+    # Two processes that record into one agent do not know of each other.
+    with tl.recorder("other", data=tmp_path / "other", keep="1 h") as other:
+        envs = [tl.envs.record(gym.make("CartPole-v1"), recorder) for recorder in (rec, other)]
+        for env in envs:
+            env.reset(seed=1)
+        for env in envs:
+            env.step(0)
+        for m in saved(other).messages("/env/**"):
+            rec.log(m.topic, m.data, schema=m.schema, encoding=m.encoding, log_time=m.log_time)
+    with pytest.warns(UserWarning, match="2 gaps in the steps of '/env'"):
+        assert [step.end for step in tl.envs.steps(saved(rec))] == ["cut"] * 4
 
 
 def test_steps_around_a_gap_are_not_joined(rec: tl.Recorder, tmp_path: Path) -> None:

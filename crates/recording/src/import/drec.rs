@@ -116,21 +116,23 @@ impl Container for Recording {
             let begins = at;
             at += length;
             let Some((data, parameters)) = self.topics.find(record.node, record.output) else { continue };
-            if record.is_marker() || (!is_data && !record.has_parameters()) {
+            if record.is_marker || (!is_data && !record.has_parameters) {
                 continue;
             }
-            let (channel, payload) = if is_data { (data, None) } else { (parameters, record.parameters()) };
+            let channel = if is_data { data } else { parameters };
             messages += 1;
             let log_time_ns = self.start_ns.saturating_add_unsigned(record.offset_ns);
             if !wanted(channel, log_time_ns) {
                 continue;
             }
-            // Blocks are small, so that both fit.
-            let (start, length) = match &payload {
-                Some(json) => (made.len(), json.len()),
-                None => (begins + record.data.start, record.data.len()),
+            let (start, length) = if is_data {
+                (begins + record.data.start, record.data.len())
+            } else {
+                let start = made.len();
+                record.write_parameters(&mut made);
+                (start, made.len() - start)
             };
-            made.extend_from_slice(payload.as_deref().unwrap_or_default());
+            // A block is little longer than its longest record, and JSON at most six times that: both fit.
             places.push(Place {
                 log_time_ns,
                 publish_time_ns: record.sent_ns,

@@ -5,13 +5,17 @@
 //! **Invariant:** it holds a bounded number of bytes; a pass gives way to none of the blocks that it used itself, so that a file which
 //! is larger than that is not read through the cache in vain.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::container::{Loaded, Place};
+
+/// About how much memory a block takes beside its messages, and each channel that it has: many blocks are tiny.
+const BLOCK_BYTES: usize = 512;
+const CHANNEL_BYTES: usize = 64;
 
 /// The blocks of a recording that are kept, by the number of the file and that of the block in it.
 #[derive(Default)]
@@ -32,7 +36,11 @@ pub(super) struct Pass {
 #[derive(Default)]
 struct Held {
     blocks: HashMap<(usize, usize), Entry>,
+    /// The blocks by the last pass that used them, with their file and number.
+    by_pass: BTreeSet<(u64, usize, usize)>,
     bytes: usize,
+    /// The last pass that found no room for a block.
+    full_for: u64,
 }
 
 struct Entry {
@@ -69,16 +77,19 @@ impl Cache {
 impl Pass {
     /// Returns a block that is kept.
     pub(super) fn get(&self, unit: usize, block: usize) -> Option<Arc<Whole>> {
-        let mut held = self.cache.held.lock();
-        let entry = held.blocks.get_mut(&(unit, block))?;
-        entry.pass = entry.pass.max(self.number);
+        let Held { blocks, by_pass, .. } = &mut *self.cache.held.lock();
+        let entry = blocks.get_mut(&(unit, block))?;
+        if entry.pass < self.number {
+            by_pass.remove(&(entry.pass, unit, block));
+            by_pass.insert((self.number, unit, block));
+            entry.pass = self.number;
+        }
         Some(entry.block.clone())
     }
 
-    /// Returns whether it may add a block; where it may not, it need not unpack more than it wants.
+    /// Returns whether it may add a block; where one found no room before, it need not unpack more than it wants.
     pub(super) fn has_room(&self) -> bool {
-        let held = self.cache.held.lock();
-        held.bytes < self.cache.limit_bytes || held.blocks.values().any(|entry| entry.pass < self.number)
+        self.cache.held.lock().full_for < self.number
     }
 
     /// Adds a block, and lets go of those that no pass has used for longest.
@@ -89,14 +100,32 @@ impl Pass {
         if held.blocks.contains_key(&(unit, block)) {
             return;
         }
-        while held.bytes + bytes > self.cache.limit_bytes {
-            let oldest = held.blocks.iter().filter(|(_, entry)| entry.pass < pass).min_by_key(|(_, entry)| entry.pass);
-            let Some(place) = oldest.map(|(place, _)| *place) else { return };
-            let freed = held.blocks.remove(&place).map_or(0, |entry| entry.bytes);
-            held.bytes -= freed;
+        if !held.make_room(bytes, self.cache.limit_bytes, pass) {
+            held.full_for = held.full_for.max(pass);
+            return;
         }
         held.blocks.insert((unit, block), Entry { block: whole.clone(), bytes, pass });
+        held.by_pass.insert((pass, unit, block));
         held.bytes += bytes;
+    }
+}
+
+impl Held {
+    /// Lets go of blocks that only passes before `pass` used, until there is room for as many bytes; returns whether there is.
+    fn make_room(&mut self, bytes: usize, limit: usize, pass: u64) -> bool {
+        if bytes > limit {
+            return false;
+        }
+        while self.bytes + bytes > limit {
+            match self.by_pass.first().copied() {
+                Some(oldest @ (last, unit, block)) if last < pass => {
+                    self.by_pass.remove(&oldest);
+                    self.bytes -= self.blocks.remove(&(unit, block)).map_or(0, |entry| entry.bytes);
+                }
+                _ => return false,
+            }
+        }
+        true
     }
 }
 
@@ -131,7 +160,9 @@ impl Whole {
     }
 
     fn size(&self) -> usize {
-        self.loaded.bytes.len() + self.loaded.places.len() * (size_of::<Place>() + size_of::<u32>())
+        let Loaded { bytes, places, .. } = &self.loaded;
+        let overhead = BLOCK_BYTES + self.channels.len() * CHANNEL_BYTES;
+        overhead + bytes.len() + places.len() * (size_of::<Place>() + size_of::<u32>())
     }
 }
 
@@ -141,8 +172,11 @@ mod tests {
 
     use super::*;
 
+    /// Returns a block that takes as much memory.
     fn whole(bytes: usize) -> Arc<Whole> {
-        Arc::new(Whole::new(Loaded { bytes: Bytes::from(vec![0; bytes]), ..Loaded::default() }))
+        let whole = Whole::new(Loaded { bytes: Bytes::from(vec![0; bytes - BLOCK_BYTES]), ..Loaded::default() });
+        assert_eq!(whole.size(), bytes);
+        Arc::new(whole)
     }
 
     fn held(cache: &Cache) -> Vec<usize> {
@@ -153,18 +187,39 @@ mod tests {
 
     #[test]
     fn a_pass_over_a_large_file_keeps_what_it_began_with() {
-        let cache = Arc::new(Cache::new(300));
+        // A cache that is full has a rest, in which no block finds room.
+        let cache = Arc::new(Cache::new(3500));
         let mut first = cache.begin();
-        (0..10).for_each(|block| first.add(0, block, &whole(100)));
+        (0..3).for_each(|block| first.add(0, block, &whole(1000)));
+        assert!(first.has_room());
+        (3..10).for_each(|block| first.add(0, block, &whole(1000)));
         assert_eq!((held(&cache), first.has_room()), (vec![0, 1, 2], false));
         let mut second = cache.begin();
         assert!(second.get(0, 0).is_some() && second.has_room());
-        (7..10).for_each(|block| second.add(0, block, &whole(100)));
-        assert_eq!((held(&cache), cache.held.lock().bytes), (vec![0, 7, 8], 300));
+        (7..10).for_each(|block| second.add(0, block, &whole(1000)));
+        assert_eq!((held(&cache), cache.held.lock().bytes), (vec![0, 7, 8], 3000));
         // Whoever helps a pass does not take what it has.
         assert!(!cache.join().has_room());
-        second.add(0, 7, &whole(100));
-        assert_eq!((held(&cache), cache.held.lock().bytes), (vec![0, 7, 8], 300));
+        second.add(0, 7, &whole(1000));
+        assert_eq!((held(&cache), cache.held.lock().bytes), (vec![0, 7, 8], 3000));
+    }
+
+    #[test]
+    fn a_block_that_is_larger_than_the_limit_drives_nothing_out() {
+        let cache = Arc::new(Cache::new(2000));
+        cache.begin().add(0, 0, &whole(1000));
+        let mut second = cache.begin();
+        second.add(0, 1, &whole(2001));
+        assert_eq!((held(&cache), second.has_room()), (vec![0], false));
+        assert!(cache.begin().has_room());
+    }
+
+    #[test]
+    fn tiny_blocks_count_with_what_stands_around_them() {
+        let cache = Arc::new(Cache::new(10 * BLOCK_BYTES));
+        let mut pass = cache.begin();
+        (0..1000).for_each(|block| pass.add(0, block, &whole(BLOCK_BYTES)));
+        assert_eq!(held(&cache).len(), 10);
     }
 
     #[test]

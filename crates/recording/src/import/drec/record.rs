@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use serde_json::{Map, Value};
+use crate::json::write_text;
 
 /// How a recording begins.
 pub const MAGIC: &[u8] = b"DORAREC\0";
@@ -28,6 +28,8 @@ const OUTPUT: u64 = 0;
 const RESERVED: [&str; 2] = ["_wire_size", "__dora_"];
 /// How a message is called that is none: it probes a route.
 const MARKER: &str = "__dora_startup_marker";
+/// The parameter that is true.
+const TRUE: [u8; 2] = [0, 1];
 
 /// What stands in front of the records.
 #[derive(Debug, Default)]
@@ -50,7 +52,13 @@ pub(super) struct Record<'a> {
     pub(super) sent_ns: i64,
     /// Where its payload stands, from the beginning of the record's length on.
     pub(super) data: Range<usize>,
-    parameters: Map<String, Value>,
+    /// Whether dora itself sent it to see whether anybody listens.
+    pub(super) is_marker: bool,
+    /// Whether its node said anything of it.
+    pub(super) has_parameters: bool,
+    /// Its parameters and dora's notes, and how many there are.
+    parameters: Cursor<'a>,
+    count: u64,
 }
 
 /// What stands at a place.
@@ -122,11 +130,15 @@ fn record(bytes: &[u8]) -> Option<Result<Record<'_>, &'static str>> {
     let sent_ns = from_ntp(at.varint()?);
     at.take(16)?;
     let count = at.varint()?;
-    let mut parameters = Map::new();
+    let parameters = at;
+    let (mut is_marker, mut has_parameters) = (false, false);
+    // Each takes at least a byte, so that a claimed count costs nothing.
     for _ in 0..count {
         let name = at.text()?;
-        let value = at.parameter()?;
-        parameters.insert(name.to_owned(), value);
+        let value = at.at;
+        at.parameter(None)?;
+        is_marker |= name == MARKER && bytes[value..at.at] == TRUE;
+        has_parameters |= !is_reserved(name);
     }
     let data = match at.varint()? {
         0 => at.at..at.at,
@@ -136,25 +148,31 @@ fn record(bytes: &[u8]) -> Option<Result<Record<'_>, &'static str>> {
         }
         _ => return None,
     };
-    Some(Ok(Record { node, output, offset_ns, sent_ns, data, parameters }))
+    Some(Ok(Record { node, output, offset_ns, sent_ns, data, is_marker, has_parameters, parameters, count }))
 }
 
 impl Record<'_> {
-    /// Returns whether dora itself sent it to see whether anybody listens.
-    pub(super) fn is_marker(&self) -> bool {
-        self.parameters.get(MARKER) == Some(&Value::Bool(true))
+    /// Writes what its node said of it, as JSON.
+    pub(super) fn write_parameters(&self, out: &mut Vec<u8>) {
+        self.try_write_parameters(out).expect("all of them were walked over when the record was taken apart");
     }
 
-    /// Returns whether its node said anything of it.
-    pub(super) fn has_parameters(&self) -> bool {
-        self.parameters.keys().any(|name| !is_reserved(name))
-    }
-
-    /// Returns what its node said of it, as JSON.
-    pub(super) fn parameters(&self) -> Option<Vec<u8>> {
-        let said: Map<String, Value> =
-            self.parameters.iter().filter(|(name, _)| !is_reserved(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
-        (!said.is_empty()).then(|| Value::Object(said).to_string().into_bytes())
+    fn try_write_parameters(&self, out: &mut Vec<u8>) -> Option<()> {
+        let mut at = self.parameters;
+        let mut before = b'{';
+        for _ in 0..self.count {
+            let name = at.text()?;
+            if is_reserved(name) {
+                at.parameter(None)?;
+                continue;
+            }
+            out.push(std::mem::replace(&mut before, b','));
+            write_text(out, name);
+            out.push(b':');
+            at.parameter(Some(out))?;
+        }
+        out.push(b'}');
+        Some(())
     }
 }
 
@@ -168,7 +186,11 @@ fn from_ntp(time: u64) -> i64 {
     (seconds * 1_000_000_000 + ((fraction * 1_000_000_000) >> 32)).min(i64::MAX as u64) as i64
 }
 
+/// Where a value is written as JSON; `None` where it is only walked over.
+type Out<'a> = Option<&'a mut Vec<u8>>;
+
 /// Reads postcard.
+#[derive(Clone, Copy, Debug)]
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -210,35 +232,66 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(self.text_bytes()?).ok()
     }
 
-    fn integer(&mut self) -> Option<i64> {
+    fn boolean(&mut self, out: Out<'_>) -> Option<()> {
+        let value = self.take(1)?[0] != 0;
+        put(out, if value { b"true" } else { b"false" });
+        Some(())
+    }
+
+    fn integer(&mut self, out: Out<'_>) -> Option<()> {
         let zigzag = self.varint()?;
-        Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+        let value = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+        put(out, itoa::Buffer::new().format(value).as_bytes());
+        Some(())
     }
 
-    fn float(&mut self) -> Option<f64> {
-        Some(f64::from_le_bytes(*self.array()?))
-    }
-
-    fn list<T: Into<Value>>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Value> {
-        let count = self.varint()?;
-        let mut items = Vec::new();
-        // Each item takes at least a byte, so that a claimed count costs nothing.
-        for _ in 0..count {
-            items.push(item(self)?.into());
+    fn float(&mut self, out: Out<'_>) -> Option<()> {
+        let value = f64::from_le_bytes(*self.array()?);
+        match out {
+            Some(out) if value.is_finite() => out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes()),
+            // JSON has no NaN.
+            out => put(out, b"null"),
         }
-        Some(Value::Array(items))
+        Some(())
     }
 
-    fn parameter(&mut self) -> Option<Value> {
-        Some(match self.varint()? {
-            0 => Value::Bool(self.take(1)?[0] != 0),
-            1 => self.integer()?.into(),
-            2 | 7 => self.text()?.into(),
-            3 => self.list(Self::integer)?,
-            4 => self.float()?.into(),
-            5 => self.list(Self::float)?,
-            6 => self.list(Self::text)?,
-            _ => return None,
-        })
+    fn string(&mut self, out: Out<'_>) -> Option<()> {
+        let value = self.text()?;
+        if let Some(out) = out {
+            write_text(out, value);
+        }
+        Some(())
+    }
+
+    fn list(&mut self, mut out: Out<'_>, item: fn(&mut Self, Out<'_>) -> Option<()>) -> Option<()> {
+        let count = self.varint()?;
+        put(out.as_deref_mut(), b"[");
+        for index in 0..count {
+            if index > 0 {
+                put(out.as_deref_mut(), b",");
+            }
+            item(self, out.as_deref_mut())?;
+        }
+        put(out, b"]");
+        Some(())
+    }
+
+    fn parameter(&mut self, out: Out<'_>) -> Option<()> {
+        match self.varint()? {
+            0 => self.boolean(out),
+            1 => self.integer(out),
+            2 | 7 => self.string(out),
+            3 => self.list(out, Self::integer),
+            4 => self.float(out),
+            5 => self.list(out, Self::float),
+            6 => self.list(out, Self::string),
+            _ => None,
+        }
+    }
+}
+
+fn put(out: Out<'_>, text: &[u8]) {
+    if let Some(out) = out {
+        out.extend_from_slice(text);
     }
 }

@@ -50,15 +50,16 @@ pub(super) struct Content {
 /// The channels of outputs: one for messages, and one for their parameters where there are any.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
-    by_output: BTreeMap<(String, String), u16>,
+    /// By the node, then by its output.
+    by_output: BTreeMap<String, BTreeMap<String, u16>>,
+    count: usize,
     with_parameters: BTreeSet<u16>,
 }
 
 impl Topics {
     /// Returns the channels of an output's messages and of their parameters.
     pub(super) fn find(&self, node: &str, output: &str) -> Option<(u16, u16)> {
-        // Looking up borrowed texts in a map of pairs needs both owned.
-        let channel = *self.by_output.get(&(node.to_owned(), output.to_owned()))?;
+        let channel = *self.by_output.get(node)?.get(output)?;
         Some((channel, channel + 1))
     }
 
@@ -66,17 +67,20 @@ impl Topics {
         if let Some(known) = self.find(node, output) {
             return Some(known);
         }
-        if self.by_output.len() >= TOPICS_LIMIT {
+        if self.count >= TOPICS_LIMIT {
             return None;
         }
-        let channel = self.by_output.len() as u16 * 2;
-        self.by_output.insert((node.to_owned(), output.to_owned()), channel);
+        let channel = self.count as u16 * 2;
+        self.count += 1;
+        self.by_output.entry(node.to_owned()).or_default().insert(output.to_owned(), channel);
         Some((channel, channel + 1))
     }
 
     /// Returns every channel that has messages: its number, its topic, and whether it is one of parameters.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u16, String, bool)> {
-        self.by_output.iter().flat_map(|((node, output), channel)| {
+        let outputs =
+            self.by_output.iter().flat_map(|(node, outputs)| outputs.iter().map(move |(output, channel)| (node, output, channel)));
+        outputs.flat_map(|(node, output, channel)| {
             let name = format!("/{node}/{output}");
             let parameters = channel + 1;
             let said = self.with_parameters.contains(&parameters).then(|| (parameters, format!("{name}/parameters"), true));
@@ -112,8 +116,13 @@ pub(super) fn scan(source: &dyn ReadAt) -> Result<Scan> {
         return Err(Error::invalid(format!("not a recording of dora: its dataflow takes {length} bytes, and {RECORD_LIMIT} are allowed")));
     }
     scan.header = header;
-    scan.header.descriptor = window::read(source, HEADER_BYTES as u64, length as u64)?;
     let mut window = Window::new(source)?;
+    let there = window.length().saturating_sub(HEADER_BYTES as u64);
+    scan.header.descriptor = window::read(source, HEADER_BYTES as u64, there.min(length as u64))?;
+    if there < length as u64 {
+        let reason = format!("the header says that the dataflow takes {length} bytes, and {there} are there: no message is read");
+        scan.losses.push(damage(None, reason));
+    }
     let mut at = (HEADER_BYTES + length) as u64;
     let mut stretch: Option<Stretch> = None;
     let (mut messages, mut dropped, mut odd) = (0, 0, Odd::default());
@@ -127,13 +136,12 @@ pub(super) fn scan(source: &dyn ReadAt) -> Result<Scan> {
                 messages += 1;
                 odd.end(&mut scan.losses);
                 let time_ns = scan.header.start_ns.saturating_add_unsigned(found.offset_ns);
-                let (is_marker, says) = (found.is_marker(), found.has_parameters());
-                if !is_marker {
+                if !found.is_marker {
                     match scan.topics.add(found.node, found.output) {
                         Some((data, parameters)) => {
                             let stretch = stretch.get_or_insert_with(|| Stretch::new(at));
                             stretch.data.add(data, time_ns);
-                            if says {
+                            if found.has_parameters {
                                 scan.topics.with_parameters.insert(parameters);
                                 stretch.parameters.add(parameters, time_ns);
                             }

@@ -186,6 +186,48 @@ fn damage_costs_its_record_where_its_length_is_whole() {
 }
 
 #[test]
+fn parameters_are_json_in_their_order_whatever_they_hold() {
+    let floats: Vec<u8> = [1.0, f64::NAN, -0.5].iter().flat_map(|value: &f64| value.to_le_bytes()).collect();
+    let mut time = vec![7];
+    text(&mut time, b"2026-01-01T00:00:00Z");
+    let mut quoted = vec![2];
+    text(&mut quoted, b"a \"b\"\n");
+    let parameters: [(&str, &[u8]); 7] = [
+        ("z", &[0, 0]),
+        ("a", &[3, 0]),
+        ("__dora_route", &[1, 2]),
+        ("floats", &[&[5, 3][..], &floats].concat()),
+        ("least", &[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+        ("time", &time),
+        ("text\"", &quoted),
+    ];
+    let file =
+        [header(2), record("cam", "image", 5, &parameters, None), record("cam", "image", 6, &[("_wire_size", &[1, 2])], None)].concat();
+    let json =
+        r#"{"z":false,"a":[],"floats":[1.0,null,-0.5],"least":-9223372036854775808,"time":"2026-01-01T00:00:00Z","text\"":"a \"b\"\n"}"#;
+    let told: Vec<_> = messages(&file).into_iter().filter(|message| message.0.ends_with("parameters")).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(String::from_utf8(told[0].3.clone()).unwrap(), json);
+}
+
+#[test]
+fn outputs_of_the_same_name_are_topics_of_their_nodes() {
+    let records = [("a", "x"), ("a", "y"), ("b", "x"), ("a", "x")].map(|(node, output)| record(node, output, 0, &[], None));
+    let topics: Vec<_> = messages(&[header(2), records.concat()].concat()).into_iter().map(|message| message.0).collect();
+    assert_eq!(topics, ["/a/x", "/a/y", "/b/x", "/a/x"]);
+}
+
+#[test]
+fn a_damaged_length_of_the_description_is_a_loss() {
+    let (mut file, _) = three();
+    file[34..38].copy_from_slice(&100_000_u32.to_le_bytes());
+    let there = file.len() - record::HEADER_BYTES;
+    assert!(messages(&file).is_empty());
+    let reason = format!("the header says that the dataflow takes 100000 bytes, and {there} are there: no message is read");
+    assert_eq!(losses(&file), [(None, reason)]);
+}
+
+#[test]
 fn what_is_no_recording_or_of_another_version_is_refused() {
     let refused = |file: Vec<u8>| open(&Bytes::from(file)).unwrap_err().to_string();
     assert!(refused(header(1)).contains("version 1"));
