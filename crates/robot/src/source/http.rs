@@ -149,10 +149,7 @@ fn foreign(uri: &Uri, headers: &HeaderMap) -> Option<Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     // Whoever names no host is no browser. In HTTP/2 it stands in the address.
     let host = uri.authority().map(Authority::as_str).or_else(|| text("host")).unwrap_or("localhost");
-    if text("sec-fetch-site") == Some("cross-site") {
-        return Some(Error::new(Kind::Denied, "request from a page of another site: only pages of this machine may send"));
-    }
-    host_check::check(Some(host), text("origin"), false, None).err()
+    host_check::check(Some(host), text("origin"), text("sec-fetch-site"), false, None).err()
 }
 
 fn hash_of(token: &str) -> Result<blake3::Hash> {

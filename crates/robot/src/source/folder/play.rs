@@ -140,7 +140,7 @@ impl Play<'_> {
         let (log_time_ns, publish_time_ns) = (self.keeps_times.then_some(message.log_time_ns), Some(message.publish_time_ns));
         let Some(channel) = channels.of_topic(self.intake, &message.topic, played)? else {
             played.refused += 1;
-            self.intake.refuse_more();
+            self.intake.refuse(&format!("a message of '{}', which no tape takes", message.topic.name));
             return Ok(());
         };
         match self.intake.log(&channel, message.data.clone().into(), Times { log_time_ns, publish_time_ns }) {
