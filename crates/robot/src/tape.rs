@@ -315,7 +315,7 @@ impl Tape {
 
     /// Makes everything accepted so far part of a segment, latched values too, so that a recording can be completed.
     pub(crate) fn settle_all(&self, patience: Duration) -> bool {
-        self.inner.settle(patience) && self.inner.write_latched(0).is_ok()
+        self.inner.settle(patience) && self.inner.write_latched().is_ok()
     }
 }
 

@@ -125,7 +125,9 @@ impl Record {
     fn judge(&self, expectations: &[ExpectationStatus]) -> Outcome {
         let unjudged = expectations.iter().filter(|expectation| self.strict && !expectation.judged && !expectation.has_failed());
         let unjudged = unjudged.map(|ExpectationStatus { name, expected, .. }| {
-            complain(format!("expectation '{name}' ({expected}) was not judged: record for longer, or give it a shorter grace"));
+            complain(format!(
+                "expectation '{name}' ({expected}) was not judged: record for longer, play files more slowly, or give it a shorter grace"
+            ));
         });
         let unjudged = unjudged.count();
         let failed = expectations.iter().filter(|expectation| expectation.has_failed());

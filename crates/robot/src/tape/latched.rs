@@ -1,7 +1,8 @@
 //! Latched values: the last value of each publisher of a latched topic, so that every recording begins complete.
 //!
 //! In come messages of latched channels, out go *latched segments*: small values together, large ones alone. A segment of small
-//! values also holds those that were replaced since the one before it, so that the state at any moment can be told from it.
+//! values also holds those that were replaced since the one before it, so that the state at any moment can be told from it; within a
+//! segment's age also since earlier ones, which then need not stay.
 //!
 //! **Invariant:** a latched segment lives as long as there is something on the tape from while it was the last one.
 
@@ -30,8 +31,8 @@ use crate::config::{LATCHED_BUFFER, RECORDER_BUFFER};
 const VALUE_LIMIT: usize = 10_000;
 /// How many bytes of latched values are held in memory.
 const BYTES_LIMIT: usize = 512 << 20;
-/// Small values that were replaced are written early if they are more bytes than this.
-const REPLACED_LIMIT: usize = 64 << 20;
+/// How many bytes of replaced values are written again with the next ones, so that one segment tells the state of a longer time.
+const WINDOW_LIMIT: usize = 1 << 20;
 /// What a value counts beside its payload.
 const ENTRY_BYTES: usize = 128;
 
@@ -83,13 +84,23 @@ struct State {
 #[derive(Default)]
 struct Writing {
     next_number: u64,
-    /// When the small values were taken that are in the last segment; ns UTC, and by the monotonic clock.
-    last_ns: Option<(i64, i64)>,
+    /// When the small values were taken that are in the last segment; ns UTC.
+    last_ns: Option<i64>,
+    window: Option<Window>,
+}
+
+/// What the last segment of small values told of the past, which the next one tells as well while it is not too much.
+struct Window {
+    since_ns: i64,
+    /// When it began, by the monotonic clock.
+    began_ns: i64,
+    first_ns: Option<i64>,
+    replaced: Vec<Arc<Value>>,
 }
 
 impl Latched {
     pub(crate) fn starting_at(next_number: u64) -> Self {
-        Self { writing: Mutex::new(Writing { next_number, last_ns: None }), ..Self::default() }
+        Self { writing: Mutex::new(Writing { next_number, ..Writing::default() }), ..Self::default() }
     }
 
     /// Returns the values as they are now, in the order of appending.
@@ -104,6 +115,12 @@ impl Writing {
     fn take_number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number - 1
+    }
+}
+
+impl Window {
+    fn is_small(&self) -> bool {
+        self.replaced.iter().map(|value| value.data.len() + ENTRY_BYTES).sum::<usize>() <= WINDOW_LIMIT
     }
 }
 
@@ -159,27 +176,18 @@ impl State {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Returns whether what was replaced takes so much that it must not wait any longer.
-    fn is_crowded(&self) -> bool {
-        let bytes: usize = self.replaced.iter().map(|value| value.data.len()).sum();
-        self.replaced.len() > VALUE_LIMIT || bytes > REPLACED_LIMIT
-    }
-
-    /// Takes the values of the next segment of small ones, in order of time, and the first log time since the last segment.
-    fn take_small(&mut self) -> (Vec<Arc<Value>>, Option<i64>) {
+    /// Takes the small values that there are, those that were replaced since the last segment, and the first log time since then.
+    fn take_small(&mut self) -> (Vec<Arc<Value>>, Vec<Arc<Value>>, Option<i64>) {
         self.small_changed = false;
-        let mut values: Vec<Arc<Value>> = self.values.values().filter(|value| !value.is_large()).cloned().collect();
-        values.append(&mut self.replaced);
-        values.sort_by_key(|value| value.stamp.sequence);
-        values.dedup_by_key(|value| value.stamp.sequence);
-        (values, self.first_ns.take())
+        let current = self.values.values().filter(|value| !value.is_large()).cloned().collect();
+        (current, std::mem::take(&mut self.replaced), self.first_ns.take())
     }
 
-    /// Takes small values back that could not be written; those that are still the last ones are written again anyway.
-    fn put_back(&mut self, values: Vec<Arc<Value>>, first_ns: Option<i64>) {
+    /// Takes replaced values back that could not be written.
+    fn put_back(&mut self, replaced: Vec<Arc<Value>>, first_ns: Option<i64>) {
         self.small_changed = true;
         self.first_ns = earlier(self.first_ns, first_ns);
-        self.replaced.extend(values);
+        self.replaced.extend(replaced);
     }
 }
 
@@ -205,14 +213,13 @@ impl Inner {
         }
     }
 
-    /// Writes what has changed since the last time; small values only if the last ones were written `age_ns` ago.
-    pub(super) fn write_latched(&self, age_ns: i64) -> io::Result<()> {
+    /// Writes what has changed since the last time.
+    pub(super) fn write_latched(&self) -> io::Result<()> {
         let mut writing = self.latched.writing.lock();
         let (taken_ns, now_ns) = (self.clock.utc_ns(), self.clock.monotonic_ns());
         let (large, small) = {
             let mut state = self.latched.state.lock();
-            let is_due = state.is_crowded() || writing.last_ns.is_none_or(|(_, last_ns)| now_ns.saturating_sub(last_ns) >= age_ns);
-            let small = (state.small_changed && is_due).then(|| state.take_small());
+            let small = state.small_changed.then(|| state.take_small());
             (std::mem::take(&mut state.large), small)
         };
         let mut outcome = Ok(());
@@ -226,18 +233,46 @@ impl Inner {
                 break;
             }
         }
-        let Some((values, first_ns)) = small.filter(|(values, _)| !values.is_empty()) else { return outcome };
-        let first_value_ns = values.first().map_or(i64::MAX, |value| value.stamp.log_time_ns);
-        let since_ns = writing.last_ns.map_or_else(|| first_value_ns.min(self.opened_ns), |(last_ns, _)| last_ns);
-        let late_ns = first_ns.filter(|first_ns| *first_ns < since_ns);
-        match self.write_latched_segment(writing.take_number(), since_ns, late_ns, &values) {
-            Ok(()) => writing.last_ns = Some((taken_ns, now_ns)),
-            Err(error) => {
-                self.latched.state.lock().put_back(values, first_ns);
-                outcome = Err(error);
-            }
+        if let Some((current, replaced, first_ns)) = small
+            && let Err((replaced, error)) = self.write_small(&mut writing, current, replaced, first_ns, (taken_ns, now_ns))
+        {
+            self.latched.state.lock().put_back(replaced, first_ns);
+            outcome = Err(error);
         }
         outcome
+    }
+
+    /// Writes small values, and gives back those that were replaced if that fails.
+    fn write_small(
+        &self,
+        writing: &mut Writing,
+        current: Vec<Arc<Value>>,
+        replaced: Vec<Arc<Value>>,
+        first_ns: Option<i64>,
+        (taken_ns, now_ns): (i64, i64),
+    ) -> Result<(), (Vec<Arc<Value>>, io::Error)> {
+        let age_ns = self.config.load().segment.age_ns;
+        let window = writing.window.as_ref().filter(|window| now_ns.saturating_sub(window.began_ns) < age_ns && window.is_small());
+        let told = window.map_or(&[][..], |window| &window.replaced);
+        let mut values: Vec<Arc<Value>> = current.iter().chain(&replaced).chain(told).cloned().collect();
+        values.sort_by_key(|value| value.stamp.sequence);
+        let Some(first) = values.first() else { return Ok(()) };
+        let (since_ns, began_ns, first_ns) = match window {
+            Some(window) => (window.since_ns, window.began_ns, earlier(window.first_ns, first_ns)),
+            None => (writing.last_ns.unwrap_or_else(|| first.stamp.log_time_ns.min(self.opened_ns)), now_ns, first_ns),
+        };
+        let late_ns = first_ns.filter(|first_ns| *first_ns < since_ns);
+        let told = told.to_vec();
+        match self.write_latched_segment(writing.take_number(), since_ns, late_ns, &values) {
+            Ok(()) => {
+                let replaced = told.into_iter().chain(replaced).collect();
+                writing.window = Some(Window { since_ns, began_ns, first_ns, replaced });
+                writing.last_ns = Some(taken_ns);
+                Ok(())
+            }
+            // The next pass tries again.
+            Err(error) => Err((replaced, error)),
+        }
     }
 
     /// Writes values into a segment of their own; where that fails, nothing of it stays.
@@ -314,7 +349,8 @@ impl Inner {
             let recorded = joined(closed.chain(open).collect());
             replaced.retain(|(meta, since_ns, until_ns)| {
                 let next = recorded.partition_point(|(_, end_ns)| end_ns < since_ns);
-                let is_needed = recorded.get(next).is_some_and(|(start_ns, _)| start_ns <= until_ns);
+                // One that tells of the same time, and of what came then, takes its place.
+                let is_needed = since_ns < until_ns && recorded.get(next).is_some_and(|(start_ns, _)| start_ns <= until_ns);
                 !is_needed && !self.keeper.names(meta, index.correction_ns(meta))
             });
             replaced.into_iter().map(|(meta, ..)| meta.clone()).collect()
@@ -393,10 +429,11 @@ mod tests {
             assert!(note(&mut state, "/map", sequence, 1000));
         }
         assert_eq!((state.held(), state.replaced.len()), (10 * (1000 + ENTRY_BYTES), 9));
-        let (values, first_ns) = state.take_small();
-        assert_eq!((values.len(), first_ns, state.held()), (10, Some(10), 10 * (1000 + ENTRY_BYTES)));
-        state.put_back(values, first_ns);
-        assert_eq!(state.take_small().0.len(), 10, "nothing is held twice");
+        let (current, replaced, first_ns) = state.take_small();
+        assert_eq!((current.len(), replaced.len(), first_ns, state.held()), (1, 9, Some(10), 10 * (1000 + ENTRY_BYTES)));
+        state.put_back(replaced, first_ns);
+        drop(current);
+        assert_eq!(state.take_small().1.len(), 9, "nothing is held twice");
         assert_eq!(state.held(), 1000 + ENTRY_BYTES);
     }
 
@@ -406,7 +443,7 @@ mod tests {
         assert!(note(&mut state, "/map", 7, 10));
         assert!(note(&mut state, "/map", 6, 20));
         assert_eq!(state.values.values().map(|value| value.stamp.sequence).collect::<Vec<_>>(), [7]);
-        assert_eq!(state.take_small().0.iter().map(|value| value.stamp.sequence).collect::<Vec<_>>(), [6, 7]);
+        assert_eq!(state.take_small().1.iter().map(|value| value.stamp.sequence).collect::<Vec<_>>(), [6]);
     }
 
     #[test]

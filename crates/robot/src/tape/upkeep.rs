@@ -144,18 +144,17 @@ impl Inner {
                 }
             }
         }
-        if let Err(error) = self.sync(&due, self.config.load().segment.age_ns) {
+        if let Err(error) = self.sync(&due) {
             self.losses.fail(error);
         }
     }
 
     /// Makes everything durable that was accepted so far, in every buffer.
     pub(super) fn sync_all(&self) -> Result<()> {
-        self.sync(&self.buffers.load_full(), 0)
+        self.sync(&self.buffers.load_full())
     }
 
-    /// Makes buffers durable, and latched values where the last ones were written `latched_age_ns` ago.
-    fn sync(&self, buffers: &[Arc<Buffer>], latched_age_ns: i64) -> Result<()> {
+    fn sync(&self, buffers: &[Arc<Buffer>]) -> Result<()> {
         if buffers.is_empty() {
             return Ok(());
         }
@@ -164,7 +163,7 @@ impl Inner {
         let gates: Vec<Arc<Gate>> = buffers.iter().map(|buffer| self.seal(buffer)).collect();
         gates.iter().for_each(|gate| gate.wait());
         let mut outcome = self.boot_file.lock().write(&*self.disk).map_err(|error| Error::io("cannot write the boot file", error));
-        if let Err(error) = self.write_latched(latched_age_ns) {
+        if let Err(error) = self.write_latched() {
             outcome = outcome.and(Err(Error::io("cannot write latched values", error)));
         }
         let unsynced = self.index.lock().unsynced();
