@@ -1,4 +1,4 @@
-//! `kind = "mqtt"`: what a broker of MQTT 3.1.1 hands out.
+//! `kind = "mqtt"`: what a broker of MQTT 3.1.1 hands out, over plain TCP; there is no TLS and no MQTT 5.
 //!
 //! In come messages of the topics that were subscribed to, out they go as they are on `/mqtt/<topic>`; JSON objects get a schema, and
 //! what the broker retains is latched.
@@ -218,8 +218,10 @@ impl Mqtt {
         let length = message.payload.len();
         if length > self.message_limit {
             let reason = format!("larger than max_message, {}", size::format(self.message_limit as u64));
-            let topic = shelf.name_of(&message.topic).unwrap_or_else(|| self.prefix.clone());
-            intake.lose(&topic, 1, length as u64, reason);
+            match shelf.name_of(&message.topic) {
+                Some(topic) => intake.lose(&topic, 1, length as u64, reason),
+                None => intake.refuse(&format!("a message on '{}': {reason}", message.topic)),
+            }
             return Ok(());
         }
         shelf.take(intake, &message.topic, &message.payload, message.retain)
