@@ -153,16 +153,26 @@ impl Mqtt {
                     session_goes_on = answer.session_present;
                     self.subscribe(&client).await?;
                 }
-                Ok(Event::Incoming(Packet::SubAck(answer))) => {
-                    self.check(intake, &answer.return_codes)?;
-                    self.connected(intake, session_goes_on);
-                }
-                Ok(Event::Incoming(Packet::Publish(message))) => self.take(intake, shelf, &message)?,
-                Ok(_) => {}
+                Ok(event) => self.hear(intake, shelf, event, session_goes_on)?,
                 Err(error) => {
+                    // What was read together with the connection's end is still there.
+                    let rest = std::mem::take(&mut events.state.events);
+                    rest.into_iter().try_for_each(|event| self.hear(intake, shelf, event, session_goes_on))?;
                     return Err(Error::unavailable(format!("the broker at {}: {error}", self.broker)));
                 }
             }
+        }
+    }
+
+    fn hear(&self, intake: &Intake, shelf: &mut Shelf, event: Event, session_goes_on: bool) -> Result<()> {
+        match event {
+            Event::Incoming(Packet::SubAck(answer)) => {
+                self.check(intake, &answer.return_codes)?;
+                self.connected(intake, session_goes_on);
+                Ok(())
+            }
+            Event::Incoming(Packet::Publish(message)) => self.take(intake, shelf, &message),
+            _ => Ok(()),
         }
     }
 
