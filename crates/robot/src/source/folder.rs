@@ -146,6 +146,10 @@ impl Folder {
             intake.event("file_waits", &format!("{told} is not taken in yet: {why}"), json!({ "path": told }));
             return Ok(Look::Done(None));
         }
+        // Those before it may have taken a while.
+        if !found.is_unchanged() {
+            return Ok(Look::Later(None));
+        }
         let print = match taken::fingerprint(path) {
             Ok(print) => print,
             // It has gone again, or may not be read.

@@ -1,4 +1,4 @@
-//! `kind = "mqtt"`: what a broker of MQTT 3.1.1 hands out.
+//! `kind = "mqtt"`: what a broker of MQTT 3.1.1 hands out, over plain TCP; there is no TLS and no MQTT 5.
 //!
 //! In come messages of the topics that were subscribed to, out they go as they are on `/mqtt/<topic>`; JSON objects get a schema, and
 //! what the broker retains is latched.
@@ -153,16 +153,26 @@ impl Mqtt {
                     session_goes_on = answer.session_present;
                     self.subscribe(&client).await?;
                 }
-                Ok(Event::Incoming(Packet::SubAck(answer))) => {
-                    self.check(intake, &answer.return_codes)?;
-                    self.connected(intake, session_goes_on);
-                }
-                Ok(Event::Incoming(Packet::Publish(message))) => self.take(intake, shelf, &message)?,
-                Ok(_) => {}
+                Ok(event) => self.hear(intake, shelf, event, session_goes_on)?,
                 Err(error) => {
+                    // What was read together with the connection's end is still there.
+                    let rest = std::mem::take(&mut events.state.events);
+                    rest.into_iter().try_for_each(|event| self.hear(intake, shelf, event, session_goes_on))?;
                     return Err(Error::unavailable(format!("the broker at {}: {error}", self.broker)));
                 }
             }
+        }
+    }
+
+    fn hear(&self, intake: &Intake, shelf: &mut Shelf, event: Event, session_goes_on: bool) -> Result<()> {
+        match event {
+            Event::Incoming(Packet::SubAck(answer)) => {
+                self.check(intake, &answer.return_codes)?;
+                self.connected(intake, session_goes_on);
+                Ok(())
+            }
+            Event::Incoming(Packet::Publish(message)) => self.take(intake, shelf, &message),
+            _ => Ok(()),
         }
     }
 
@@ -218,8 +228,10 @@ impl Mqtt {
         let length = message.payload.len();
         if length > self.message_limit {
             let reason = format!("larger than max_message, {}", size::format(self.message_limit as u64));
-            let topic = shelf.name_of(&message.topic).unwrap_or_else(|| self.prefix.clone());
-            intake.lose(&topic, 1, length as u64, reason);
+            match shelf.name_of(&message.topic) {
+                Some(topic) => intake.lose(&topic, 1, length as u64, reason),
+                None => intake.refuse(&format!("a message on '{}': {reason}", message.topic)),
+            }
             return Ok(());
         }
         shelf.take(intake, &message.topic, &message.payload, message.retain)

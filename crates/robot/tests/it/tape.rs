@@ -307,13 +307,13 @@ fn two_processes_cannot_record_into_one_folder() {
 #[test]
 fn messages_of_long_ago_stay_as_long_as_those_of_now() {
     let folder = tempfile::tempdir().unwrap();
-    let config = "[segment]\nage = '1 ms'\n[[buffer]]\nname = 'all'\ndisk = '1 h'";
+    let config = "[segment]\nsize = '4 KiB'\n[[buffer]]\nname = 'all'\ndisk = '1 h'\ncompression = 'none'";
     for boot in 0..2 {
         let tape = open(folder.path(), config);
         let old = tape.channel(json_spec("/old")).unwrap();
         for i in 0..5 {
             // Years ago, as a file has them that is taken in; each in a segment of its own, after which the buffer is looked through.
-            tape.append(&old, Payload::Slice(b"{}"), at(T0 + boot * SECOND + i)).unwrap();
+            tape.append(&old, Payload::Slice(&[b' '; 5000]), at(T0 + boot * SECOND + i)).unwrap();
             tape.flush().unwrap();
             tape.turn();
         }

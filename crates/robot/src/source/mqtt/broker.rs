@@ -25,6 +25,10 @@ impl Broker {
         let refuse = || Error::invalid(format!("broker = '{text}' is none: write it like mqtt://{HOST}:{PORT}"));
         let place = match text.split_once("://") {
             Some(("mqtt" | "tcp", place)) => place.trim_end_matches('/'),
+            Some(("mqtts" | "ssl" | "tls" | "ws" | "wss", _)) => {
+                let why = "there is neither TLS nor WebSockets here; take a port of the broker with plain TCP, or a tunnel that encrypts";
+                return Err(Error::invalid(format!("broker = '{text}': {why}")));
+            }
             Some(_) => return Err(refuse()),
             None => text,
         };
@@ -66,7 +70,8 @@ mod tests {
             assert_eq!(Broker::parse(text).unwrap().to_string(), expected);
         }
         for text in ["mqtts://a", "ws://a", "a:b", "a b", "u@a", "mqtt://", ":1883", "a/b"] {
-            assert!(Broker::parse(text).is_err(), "{text}");
+            let error = Broker::parse(text).unwrap_err();
+            assert_eq!(error.message().contains("neither TLS"), ["mqtts", "ws"].iter().any(|scheme| text.starts_with(scheme)), "{error}");
         }
     }
 }
