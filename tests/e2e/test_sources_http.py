@@ -355,6 +355,29 @@ def test_hostile_requests_cost_nobody_else_anything(start: Callable[[str], Agent
     assert peak < 1_000_000, f"{peak} kB"
 
 
+def test_what_is_not_taken_is_counted_and_can_be_sent_again(start: Callable[[str], Agent]) -> None:
+    agent = start(
+        "[[source]]\nkind = 'influx'\nlisten = '127.0.0.1:0'\n"
+        "[[source]]\nkind = 'logs'\nlisten = '127.0.0.1:0'\nlimit = '1 B/s'\n"
+    )
+    influx, logs = f"http://{agent.address()}", f"http://{agent.address(index=1)}/"
+    assert post(f"{influx}/api/v3/write_lp?db=robot", b"motor volts=1 1700000000")[0] == 204
+    assert post(f"{influx}/write?precision=s&precision=ms", b"motor volts=2")[0] == 400
+    assert post(f"{influx}/nowhere", b"motor volts=3")[0] == 404
+    # A page of the web, which a browser lets post to this machine.
+    assert post(f"{influx}/write", b"motor volts=4", Origin="https://evil.example")[0] == 403
+    # As Fluent Bit posts: records one after the other, with their times.
+    event = b"\x92\x92\xd7\x00\x65\x53\xf1\x00\x00\x00\x00\x07\x80\x81\xa3log\xa3hot"
+    assert post(logs, event + event, Content_Type="application/msgpack")[0] == 202
+    # The first request was taken as a whole; now its source has nothing left, which costs nobody anything.
+    assert post(logs, event, Content_Type="application/msgpack")[0] == 429
+    by_name = {source["name"]: source for source in agent.sources()}
+    assert (by_name["influx"]["refused"], by_name["logs"]["refused"], by_name["logs"]["lost"]) == (3, 1, 0)
+    topics = agent.saved()
+    assert [at for at, _ in topics["/metrics/motor"]] == [1_700_000_000_000_000_000]
+    assert [(at, record["message"]) for at, record in topics["/logs/app"]] == [(1_700_000_000_000_000_007, "hot")] * 2
+
+
 def test_programs_are_asked_as_prometheus_asks(start: Callable[[str], Agent]) -> None:
     first, second = b'laps{track="a"} 7\nbattery NaN\n', b'laps{track="a"} 1\n'
     pages = iter([b"# TYPE laps counter\n" + page for page in (first, second)])

@@ -90,8 +90,13 @@ impl Door {
     /// Returns why a request may not come in. The token stands behind `Bearer` or `Token`, or is the password of `Basic`; without one,
     /// pages of the web are kept out.
     fn refusal(&self, uri: &Uri, headers: &HeaderMap, other: Option<&str>) -> Option<Refusal> {
-        let Some(token) = &self.token else {
-            return foreign(uri, headers).map(|error| Refusal::new(Why::Foreign, format!("{}, or set a token", error.message())));
+        let denied = || Some(Refusal::new(Why::Denied, "the token is missing or wrong"));
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), _) => token,
+            (None, Some(_)) => return denied(),
+            (None, None) => {
+                return foreign(uri, headers).map(|error| Refusal::new(Why::Foreign, format!("{}, or set a token", error.message())));
+            }
         };
         let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let from_header = shown.and_then(|shown| {
@@ -104,7 +109,7 @@ impl Door {
         });
         // Hashes compare in constant time.
         let admitted = [from_header.as_deref(), other].into_iter().flatten().any(|shown| blake3::hash(shown.as_bytes()) == *token);
-        (!admitted).then(|| Refusal::new(Why::Denied, "the token is missing or wrong"))
+        if admitted { None } else { denied() }
     }
 
     /// Returns the body of a request that may come in, if the tape can take it now. `other` is a token that stands elsewhere.
@@ -262,6 +267,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let token_file = Some(file.path().display().to_string());
         let later = Door::new(&Listen { token_file: token_file.clone(), ..Listen::default() }, 8086).unwrap();
+        assert_eq!(why(&later, &HeaderMap::new(), None), Some(Why::Denied));
         assert!(later.with_token().err().unwrap().message().contains("the token is empty"));
         std::fs::write(file.path(), "secret\n").unwrap();
         let later = later.with_token().unwrap();

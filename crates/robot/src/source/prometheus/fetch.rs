@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn an_answer_may_come_in_chunks_and_packed() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n";
-        let whole = format!("{head}\r\n3\r\na 1\r\nA;x=y\r\n\nb 20\r\n\r\n\r\n0\r\n\r\n");
+        let whole = format!("{head}\r\n3\r\na 1\r\n9;x=y\r\n\nb 20\r\n\r\n\r\n0\r\n\r\n");
         assert_eq!(page_of(whole.as_bytes()).unwrap(), "a 1\nb 20\r\n\r\n".as_bytes());
         // Half of it is none, also where it ends as the whole does.
         for end in 0..whole.len() {
