@@ -43,7 +43,7 @@ def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def tested(folder: Path, over: Path, when: str, **keys: object) -> tuple[dict[str, Any], dict[str, Any]]:
+def tried(folder: Path, over: Path, when: str, **keys: object) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns what `rule test` says of one rule, and of all."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
     (folder / "rules.toml").write_text("\n".join(["[[rule]]", "name = 'test'", f'when = "{when}"', *lines]))
@@ -96,7 +96,7 @@ def test_hard_braking_of_a_car(tmp_path: Path) -> None:
     assert len(expected) > 5
     assert passed_over > 0
 
-    rule, answer = tested(
+    rule, answer = tried(
         tmp_path,
         CAR,
         "/imu/accel.vector.x < -1.5 and /can/speed.data > 10",
@@ -141,7 +141,7 @@ def test_a_fence_around_a_place(tmp_path: Path) -> None:
         ),
     ]:
         assert expected
-        rule, _ = tested(tmp_path, HUSKY, when)
+        rule, _ = tried(tmp_path, HUSKY, when)
         assert fired(rule) == expected
 
 
@@ -160,7 +160,7 @@ def test_a_topic_that_is_silent(tmp_path: Path) -> None:
     order = np.argsort(at, kind="stable")
     expected = rising(at[order], truth[order])
     assert 1 < len(expected) < len(stamps)
-    rule, _ = tested(tmp_path, HUSKY, f"age({ODOM}) > 110ms")
+    rule, _ = tried(tmp_path, HUSKY, f"age({ODOM}) > 110ms")
     assert fired(rule) == expected
     assert all(firing["values"][f"age({ODOM})"] > 0.11 for firing in rule["firings"])
 
@@ -168,7 +168,7 @@ def test_a_topic_that_is_silent(tmp_path: Path) -> None:
     counted = np.searchsorted(stamps, whole, side="left") - np.searchsorted(stamps, whole - 1_000 * MS, side="left")
     expected = rising(whole, counted / 1.0 < 10)
     assert expected
-    rule, _ = tested(tmp_path, HUSKY, f"rate({ODOM}, 1s) < 10")
+    rule, _ = tried(tmp_path, HUSKY, f"rate({ODOM}, 1s) < 10")
     assert fired(rule) == expected
 
 
@@ -177,7 +177,7 @@ def test_a_bag_and_its_conversion_fire_alike(tmp_path: Path) -> None:
     command = [str(PROGRAMS / "tapeloop"), "convert", str(HUSKY), "-o", str(converted)]
     subprocess.run(command, check=True, capture_output=True)
     when = "abs(delta(/imu/data.angular_velocity.z)) > 0.1 and /fix.status.status >= 0"
-    bag, mcap = (tested(tmp_path, path, when, cooldown="1 s")[0] for path in (HUSKY, converted))
+    bag, mcap = (tried(tmp_path, path, when, cooldown="1 s")[0] for path in (HUSKY, converted))
     assert fired(bag)
     assert bag["firings"] == mcap["firings"]
 

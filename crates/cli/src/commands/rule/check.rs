@@ -21,7 +21,7 @@ use crate::whom::Whom;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Check {
-    /// A file with [[rule]] tables: the recorder's configuration, or one of its own
+    /// A TOML file with rules: the recorder's configuration, or one of its own
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Files, folders or recordings whose topics there are; without any, those of the tape, if there is one

@@ -23,7 +23,7 @@ const FIRINGS_SHOWN: usize = 50;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Test {
-    /// A file with [[rule]] tables: the recorder's configuration, or one of its own
+    /// A TOML file with rules: the recorder's configuration, or one of its own
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Files, folders or recordings; or how much of the end of the tape, such as 2h
