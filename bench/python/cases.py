@@ -429,7 +429,7 @@ def one_topic(bench: Bench) -> Outcome:
 
 
 def decode(bench: Bench) -> Outcome:
-    """CDR to Arrow, all fields of an Imu, against the crate `re_ros_msg`; one field of a message."""
+    """CDR to Arrow, all fields of an Imu, against the crate `re_ros_msg`; one field of a message; a rule over two."""
     runs = [bench.child([str(bench.programs.read_bench)]) for _ in range(bench.runs)]
     ours, peer = median(runs, "imu_to_arrow"), median(runs, "imu_to_arrow_re_ros_msg")
     rows = [
@@ -450,6 +450,9 @@ def decode(bench: Bench) -> Outcome:
     ]:
         ns = median(runs, value)
         rows.append(Row(f"one field of CDR behind {what}", f"{ns:.1f} ns", aim=f"≤ {aim} ns", met=ns <= aim))
+    ns = median(runs, "rule_over_two_topics")
+    case = "a message into the rule /imu.linear_acceleration.z > 9 and /diag.level >= 2, from CDR"
+    rows.append(Row(case, f"{ns:.1f} ns", aim="≤ 60 ns", met=ns <= 60))
     return Outcome(rows, {"decode": runs})
 
 

@@ -106,6 +106,7 @@ def test_the_commands_of_the_readme_run(agent: Agent) -> None:
     places = {"RECORDING": ["run-12"], "TAPE": [agent.environment["TAPELOOP_DATA"]], "*.bag": bags(agent.folder)}
     broken = agent.folder / "broken.mcap"
     places["BROKEN"] = [broken.name]
+    shutil.copy(ROOT / "docs/guide/examples/rules.toml", agent.folder)
     node = agent.folder / "my_node"
     node.write_text("#!/bin/sh\necho ready\n")
     node.chmod(0o755)

@@ -1,4 +1,4 @@
-//! Decoding against a peer: one message, one field, one row; what it measured goes to stdout as one JSON object.
+//! Decoding against a peer: one message, one field, one row, one rule; what it measured goes to stdout as one JSON object.
 //!
 //! Each case runs several times, mixed with its peer's; the best time of each counts, which says least about what else ran.
 //!
@@ -6,6 +6,7 @@
 
 mod payload;
 mod peer;
+mod rule;
 
 use std::hint::black_box;
 
@@ -55,15 +56,20 @@ fn main() -> Result<()> {
         "field_behind_fixed_prefix": prefix,
         "field_behind_text": text,
         "field_behind_text_and_lists": lists,
+        "rule_over_two_topics": rule::two_topics(&library)?,
     });
     println!("{report}");
     Ok(())
 }
 
 fn topic(library: &Library, type_name: &str) -> Result<Topic> {
+    named("/topic", library, type_name)
+}
+
+fn named(name: &str, library: &Library, type_name: &str) -> Result<Topic> {
     let schema = library.find(type_name, None, Flavour::Ros2).with_context(|| format!("no {type_name}"))?;
     let schema = Schema { name: type_name.to_owned(), ..Schema::clone(&schema) };
-    Ok(Topic { name: "/topic".to_owned(), encoding: "cdr".to_owned(), schema: Some(schema.into()), metadata: Default::default() })
+    Ok(Topic { name: name.to_owned(), encoding: "cdr".to_owned(), schema: Some(schema.into()), metadata: Default::default() })
 }
 
 /// Returns nanoseconds per message, finishing batches included.

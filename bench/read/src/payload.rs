@@ -84,3 +84,16 @@ pub(crate) fn pose_with_covariance() -> Vec<u8> {
     message.floats(&[LAST]);
     message.0
 }
+
+/// Returns a `diagnostic_msgs/msg/DiagnosticStatus` of a level.
+pub(crate) fn diagnostic_status(level: u8) -> Vec<u8> {
+    let mut message = Message::new();
+    message.0.push(level);
+    for text in ["motor_left", "running", "42"] {
+        message.text(text);
+    }
+    message.number(1);
+    message.text("temp");
+    message.text("51.5");
+    message.0
+}

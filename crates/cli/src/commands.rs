@@ -11,6 +11,7 @@ mod keep;
 mod ls;
 mod record;
 mod rm;
+mod rule;
 mod run;
 mod save;
 mod schema;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Info(info::Info),
     Cat(cat::Cat),
     Schema(schema::Schema),
+    #[command(name = "rule")]
+    Rules(rule::Rules),
     Export(export::Export),
     Convert(convert::Convert),
     Doctor(doctor::Doctor),
@@ -61,6 +64,7 @@ impl Command {
             Self::Info(command) => command.run(),
             Self::Cat(command) => command.run(),
             Self::Schema(command) => command.run(),
+            Self::Rules(command) => command.run(),
             Self::Export(command) => command.run(),
             Self::Convert(command) => command.run(),
             Self::Doctor(command) => command.run(),

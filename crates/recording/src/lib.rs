@@ -19,6 +19,7 @@ pub mod loss;
 pub mod manifest;
 pub mod mcap;
 pub mod message;
+pub mod nearest;
 pub mod qos;
 pub mod read;
 pub mod schema;

@@ -243,7 +243,7 @@ impl Config {
         buffers.push(recorder_buffer());
         let mut notes = Vec::new();
         for rule in &file.rule {
-            notes.push(format!("rule '{}' is not yet active: this version does not run rules", rule.name));
+            notes.push(format!("rule '{}' is not yet active: for now, 'tapeloop rule test' runs rules over recordings", rule.name));
         }
         for location in &file.location {
             notes.push(format!("location '{}' is not yet active: this version does not upload", location.name));

@@ -2,7 +2,7 @@
 
 use crate::program::Place;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 23] = [
     "record",
     "run",
     "save",
@@ -20,6 +20,9 @@ const COMMANDS: [&str; 20] = [
     "schema diff",
     "schema add",
     "schema ls",
+    "rule",
+    "rule check",
+    "rule test",
     "export",
     "convert",
     "doctor",

@@ -14,5 +14,6 @@ mod program;
 mod reading;
 mod real;
 mod replay;
+mod rule;
 mod run;
 mod schema;

@@ -147,7 +147,7 @@ impl FieldReader {
     pub fn json(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let (start, mut open) = (out.len(), Vec::new());
         let mut writer = JsonWriter { out, names: &self.decoder.inner.names, open: &mut open };
-        match self.write(payload, &mut writer) {
+        match self.tell(payload, &mut writer) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 out.extend_from_slice(b"null");
@@ -160,7 +160,11 @@ impl FieldReader {
         }
     }
 
-    fn write<'a, S: Sink<'a>>(&self, payload: &'a [u8], sink: &mut S) -> Result<bool> {
+    /// Tells a sink the field, with all its parts; returns false, and tells nothing, where the message lacks it.
+    ///
+    /// # Errors
+    /// `Corrupt` for a payload that does not fit its type; the sink has been told what stands before the fault.
+    pub fn tell<'a, S: Sink<'a>>(&self, payload: &'a [u8], sink: &mut S) -> Result<bool> {
         let Some(plan) = &self.plan else { return self.find(payload, sink) };
         let mut cursor = Cursor::new(plan.layout.format, payload)?;
         if cursor.is_xcdr2() {

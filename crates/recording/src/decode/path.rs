@@ -6,10 +6,8 @@
 
 use super::Scalar;
 use crate::error::{Error, Result};
+use crate::nearest::nearest;
 use crate::schema::{DEPTH_LIMIT, Field, FieldKind, Tree};
-
-/// How many fields an error names.
-const NAMED_LIMIT: usize = 5;
 
 /// One part of a path as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,11 +107,8 @@ fn find<'t>(tree: &'t Tree, id: crate::schema::TypeId, name: &str, walked: &str)
     if fields.is_empty() {
         return Err(Error::not_found(format!("there is no field {name} in {place}: it has none")));
     }
-    let mut names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-    names.sort_by_key(|other| distance(name, other));
-    let more = if names.len() > NAMED_LIMIT { ", …" } else { "" };
-    names.truncate(NAMED_LIMIT);
-    Err(Error::not_found(format!("there is no field {name} in {place}; there are {}{more}", names.join(", "))))
+    let near = nearest(name, fields.iter().map(|field| field.name.as_str()));
+    Err(Error::not_found(format!("there is no field {name} in {place}; there are {near}")))
 }
 
 fn key_of(kind: &FieldKind, segment: &Segment, walked: &str) -> Result<Key> {
@@ -230,26 +225,6 @@ fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
         }
     }
     None
-}
-
-/// Returns how unlike two names are: edits, with a bonus for a common part.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other) = (one.to_lowercase(), other.to_lowercase());
-    if !one.is_empty() && (other.contains(&one) || one.contains(&other)) {
-        return 0;
-    }
-    let other: Vec<char> = other.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, c) in one.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, d) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(c != *d);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]
