@@ -114,7 +114,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
             agent.process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             agent.process.kill()
-        assert agent.process.returncode == 0
+        assert agent.process.returncode in (0, 3), "3: what a test let be lost"
 
 
 def post(url: str, body: bytes, **headers: str) -> tuple[int, bytes]:

@@ -80,7 +80,7 @@ class Place:
         """Stops it as systemd does."""
         assert self.agent is not None
         self.agent.send_signal(signal.SIGTERM)
-        assert self.agent.wait(PATIENCE_SECONDS) == 0
+        assert self.agent.wait(PATIENCE_SECONDS) in (0, 3), "3: what a test let be lost"
         self.agent = None
 
     def source(self) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def record(folder: Path) -> Iterator[Callable[[str], Recorder]]:
     try:
         yield start
         for recorder in recorders:
-            assert recorder.agent.stop() == 0
+            assert recorder.agent.stop() in (0, 3), "3: what a test let be lost"
     finally:
         for recorder in recorders:
             recorder.agent.process.kill()
