@@ -311,7 +311,7 @@ impl Recording {
 
     /// Returns the values of latched topics as of `at_ns`: of each topic and publisher the last one, of `/tf_static` the last one
     /// per child frame. Latched are topics whose QoS is transient-local, `/tf_static`, and those of latched segments. There are limits
-    /// of what is held; [`export`] tells of what is beyond them.
+    /// of what is held; an export tells of what is beyond them.
     ///
     /// # Errors
     /// What reading answers.
