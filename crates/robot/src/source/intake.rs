@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** what a source hands over is on the tape, or in its losses, or counted as refused.
 
+#[cfg(feature = "mqtt")]
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub struct Intake {
     opened: Mutex<Opened>,
     gap: Mutex<Option<Gap>>,
     /// What one run of the source leaves to the next, which is of a source made anew.
+    #[cfg(feature = "mqtt")]
     pub(super) heritage: Mutex<Option<Box<dyn Any + Send>>>,
     pub(super) counters: Counters,
     /// What the source says of itself.
@@ -106,6 +108,7 @@ impl Intake {
             failures,
             opened: Mutex::default(),
             gap: Mutex::default(),
+            #[cfg(feature = "mqtt")]
             heritage: Mutex::default(),
             counters: Counters::default(),
             note: Mutex::default(),
